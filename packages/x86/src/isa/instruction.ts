@@ -1,3 +1,5 @@
+import type { Meaning, Operand } from './meaning.ts'
+
 /**
  * An instruction as data: encodings in the manual's notation, and one meaning.
  *
@@ -17,6 +19,36 @@ export interface Form {
   readonly repeat?: 'rep' | 'repe'
   /** Operand size in 64-bit mode: `d64` defaults to 64 bits (16 possible), `f64` is always 64 bits. */
   readonly size64?: 'd64' | 'f64'
+  /** The meaning depends on the operand size though no operand says so. */
+  readonly sized?: boolean
+  /** What it does to its memory operand: `w` where that comes first, else `r`; `none` computes the address only. */
+  readonly access?: 'r' | 'w' | 'none'
+  /** Bytes of the memory operand where its type does not say. */
+  readonly memoryBytes?: number
   /** Modes in which the encoding exists; everywhere when left out. */
   readonly modes?: 'only64' | 'no64'
+}
+
+/** An instruction: forms and meaning. */
+export interface Instruction {
+  readonly mnemonic: string
+  /** Where the manual defines it: document and section title. */
+  readonly spec: string
+  readonly forms: readonly Form[]
+  /** Touches memory or the stack without saying so in its operands, or means something else outside 64-bit mode. */
+  readonly modeSensitive?: boolean
+  /** Depends on the address size (string instructions, LOOP, JCXZ, XLAT). */
+  readonly addressSensitive?: boolean
+  /** Nothing runs after it in a straight line: jumps, returns. */
+  readonly endsBlock?: boolean
+  /** CPUID feature it needs; absent ones raise #UD. */
+  readonly feature?: string
+  /** Not for user mode, or not repeatable: excluded from recorded vectors, with the reason. */
+  readonly system?: string
+  readonly meaning: (u: Meaning, ...operands: Operand[]) => void
+}
+
+/** Declares an instruction; exists so that its fields are checked where they are written. */
+export function instruction(definition: Instruction): Instruction {
+  return definition
 }

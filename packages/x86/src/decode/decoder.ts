@@ -1,0 +1,349 @@
+/**
+ * Decoding one instruction: prefixes, opcode, ModRM, SIB, displacement, immediates.
+ * SDM Vol. 2A, "Instruction Format".
+ */
+import { DS, SS } from '../state/layout.ts'
+import type { DecodeTables, Entry, MandatoryPrefix } from './tables.ts'
+
+/** Default operand size of the code segment in bytes: 2, 4, or 8 for 64-bit mode. */
+export type CodeSize = 2 | 4 | 8
+
+export const MAX_LENGTH = 15
+
+/** Result of `decode`: `ok`; more bytes are needed; or an exception that decoding raises. */
+export type DecodeStatus = 'ok' | 'truncated' | 'undefined' | 'too-long'
+
+const PREFIX_NAMES: readonly (MandatoryPrefix | undefined)[] = [undefined, 'F3', 'F2']
+
+/** Decodes instructions into its own fields; one object serves all. */
+export class Decoder {
+  readonly #tables: DecodeTables
+  entry: Entry | undefined
+  length = 0
+  operandSize = 4
+  addressSize = 8
+  lock = false
+  /** 0 none, 1 F3, 2 F2. */
+  repeat = 0
+  /** Segment override, or −1. */
+  override = -1
+  rex = 0
+  modrm = 0
+  hasMemory = false
+  /** Register in ModRM.rm (with REX.B) or in the opcode, and in ModRM.reg (with REX.R). */
+  rm = 0
+  reg = 0
+  /** Base and index register, or −1; base −2 is RIP. */
+  base = -1
+  index = -1
+  scale = 0
+  disp = 0
+  /** moffs64: upper half of the displacement. */
+  dispHigh = 0
+  immediate = 0
+  immediateHigh = 0
+  /** VEX.vvvv, and VEX.L. */
+  vvvv = 0
+  vexLength = 0
+  /** The segment that a memory operand uses. */
+  segment = DS
+
+  #bytes: Uint8Array = new Uint8Array(0)
+  #at = 0
+  #end = 0
+  #start = 0
+  #mode: CodeSize = 8
+  #operandPrefix = false
+  #addressPrefix = false
+  #map = 0
+  #opcode = 0
+  #isVex = false
+  #truncated = false
+  #vexW = 0
+
+  constructor(tables: DecodeTables) {
+    this.#tables = tables
+  }
+
+  /** Decodes the instruction at `at`; `end` is where the readable bytes end. */
+  decode(bytes: Uint8Array, at: number, end: number, mode: CodeSize): DecodeStatus {
+    this.#reset(bytes, at, end, mode)
+    this.#prefixes()
+    if (!this.#isVex) this.#opcodeBytes()
+    if (this.#truncated) return this.#short()
+    const entry = this.#match()
+    if (this.#truncated) return this.#short()
+    if (!entry) return 'undefined'
+    this.entry = entry
+    this.#sizes(entry)
+    if (entry.hasModrm) this.#modrm()
+    this.#immediates(entry)
+    this.length = this.#at - this.#start
+    if (this.length > MAX_LENGTH) return 'too-long'
+    if (this.#truncated) return 'truncated'
+    if (this.lock && !(entry.form.lockable && this.hasMemory)) return 'undefined'
+    return 'ok'
+  }
+
+  #short(): DecodeStatus {
+    return this.#at - this.#start >= MAX_LENGTH ? 'too-long' : 'truncated'
+  }
+
+  #reset(bytes: Uint8Array, at: number, end: number, mode: CodeSize): void {
+    this.#bytes = bytes
+    this.#start = this.#at = at
+    this.#end = end
+    this.#mode = mode
+    this.#operandPrefix = this.#addressPrefix = this.#isVex = this.#truncated = false
+    this.#map = this.#opcode = this.#vexW = 0
+    this.entry = undefined
+    this.lock = this.hasMemory = false
+    this.repeat = this.rex = this.modrm = this.rm = this.reg = this.scale = 0
+    this.disp = this.dispHigh = this.immediate = this.immediateHigh = this.vvvv = this.vexLength = 0
+    this.override = this.base = this.index = -1
+    this.segment = DS
+  }
+
+  #byte(): number {
+    if (this.#at >= this.#end || this.#at - this.#start >= MAX_LENGTH) {
+      this.#truncated = true
+      this.#at++
+      return 0
+    }
+    return this.#bytes[this.#at++]!
+  }
+
+  #prefixes(): void {
+    for (;;) {
+      const byte = this.#byte()
+      if (this.#truncated) return
+      switch (byte) {
+        case 0x66:
+          this.#operandPrefix = true
+          break
+        case 0x67:
+          this.#addressPrefix = true
+          break
+        case 0xf0:
+          this.lock = true
+          break
+        case 0xf2:
+          this.repeat = 2
+          break
+        case 0xf3:
+          this.repeat = 1
+          break
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
+          // Ignored in 64-bit mode, but a later FS or GS prefix still counts.
+          if (this.#mode !== 8) this.override = (byte >> 3) & 3
+          break
+        case 0x64:
+        case 0x65:
+          this.override = byte - 0x60
+          break
+        default:
+          if (this.#mode === 8 && byte >= 0x40 && byte <= 0x4f) {
+            this.rex = byte
+            const next = this.#byte()
+            this.#at--
+            // REX counts only right before the opcode.
+            if (this.#truncated) return
+            if (isPrefix(next) || (next & 0xf0) === 0x40) {
+              this.rex = 0
+              break
+            }
+            if (next === 0xc4 || next === 0xc5) {
+              this.#at++
+              this.#opcode = next
+              return
+            }
+            this.#opcode = this.#byte()
+            return
+          }
+          if ((byte === 0xc4 || byte === 0xc5) && this.#startsVex()) return this.#vex(byte)
+          this.#opcode = byte
+          return
+      }
+    }
+  }
+
+  /** In 16- and 32-bit code C4 and C5 are LES and LDS unless the next byte would be a ModRM byte with a register. */
+  #startsVex(): boolean {
+    if (this.#mode === 8) return true
+    return this.#at < this.#end && (this.#bytes[this.#at]! & 0xc0) === 0xc0
+  }
+
+  #vex(first: number): void {
+    this.#isVex = true
+    const second = this.#byte()
+    let rest = second
+    this.rex = 0x40 | (second & 0x80 ? 0 : 4)
+    this.#map = 1
+    if (first === 0xc4) {
+      this.rex |= (second & 0x40 ? 0 : 2) | (second & 0x20 ? 0 : 1)
+      this.#map = second & 31
+      rest = this.#byte()
+      this.#vexW = rest >> 7
+      if (this.#vexW) this.rex |= 8
+    }
+    if (this.#mode !== 8) this.rex &= 0x48
+    this.vvvv = (~rest >> 3) & 15
+    this.vexLength = (rest >> 2) & 1
+    // Legacy prefixes that VEX replaces must not come before it.
+    if (this.#operandPrefix || this.repeat || this.lock) this.#map = 0
+    this.#operandPrefix = (rest & 3) === 1
+    this.repeat = [0, 0, 1, 2][rest & 3]!
+    this.#opcode = this.#byte()
+  }
+
+  #opcodeBytes(): void {
+    if (this.#truncated || this.#opcode !== 0x0f) return
+    this.#map = 1
+    this.#opcode = this.#byte()
+    if (this.#opcode === 0x38 || this.#opcode === 0x3a) {
+      this.#map = this.#opcode === 0x38 ? 2 : 3
+      this.#opcode = this.#byte()
+    }
+  }
+
+  #match(): Entry | undefined {
+    if (this.#map > 3) return undefined
+    const list = (this.#isVex ? this.#tables.vexSlots : this.#tables.slots)[this.#map * 256 + this.#opcode]!
+    if (list.length === 0) return undefined
+    const needsModrm = list[0]!.hasModrm || list.some((e) => e.hasModrm)
+    let modrm = 0
+    if (needsModrm) {
+      if (this.#at >= this.#end) {
+        this.#truncated = true
+        this.#at++
+        return undefined
+      }
+      modrm = this.#bytes[this.#at]!
+    }
+    for (const entry of list) if (this.#matches(entry, modrm)) return entry
+    return undefined
+  }
+
+  #matches(entry: Entry, modrm: number): boolean {
+    if (entry.hasModrm) {
+      const isRegister = modrm >= 0xc0
+      if (entry.modrm >= 0 && entry.modrm !== modrm) return false
+      if (entry.modrm === -2 && !isRegister) return false
+      if (entry.extension >= 0 && entry.extension !== ((modrm >> 3) & 7)) return false
+      if (isRegister ? !entry.register : !entry.memory) return false
+    }
+    const { modes } = entry.form
+    if (modes === 'only64' && this.#mode !== 8) return false
+    if (modes === 'no64' && this.#mode === 8) return false
+    if (entry.vex) {
+      if (entry.vex.l !== undefined && entry.vex.l !== this.vexLength) return false
+      if (entry.vex.w !== undefined && entry.vex.w !== this.#vexW) return false
+    }
+    if (entry.prefix === undefined) return true
+    const repeat = PREFIX_NAMES[this.repeat]
+    const actual = repeat ?? (this.#operandPrefix ? '66' : 'NP')
+    return entry.prefix === actual
+  }
+
+  #sizes(entry: Entry): void {
+    const long = this.#mode === 8
+    // A prefix that selected the form is not an operand size.
+    const operandPrefix = this.#operandPrefix && entry.prefix !== '66'
+    const { size64 } = entry.form
+    if (!long) this.operandSize = (this.#mode === 2) !== operandPrefix ? 2 : 4
+    else if (this.rex & 8 || size64 === 'f64') this.operandSize = 8
+    else if (operandPrefix) this.operandSize = 2
+    else this.operandSize = size64 === 'd64' ? 8 : 4
+    if (long) this.addressSize = this.#addressPrefix ? 4 : 8
+    else this.addressSize = (this.#mode === 2) !== this.#addressPrefix ? 2 : 4
+    if (this.override >= 0) this.segment = this.override
+    if (!entry.hasModrm) this.rm = (this.#opcode & 7) | ((this.rex & 1) << 3)
+  }
+
+  #modrm(): void {
+    const modrm = this.#byte()
+    this.modrm = modrm
+    this.reg = ((modrm >> 3) & 7) | ((this.rex & 4) << 1)
+    this.rm = (modrm & 7) | ((this.rex & 1) << 3)
+    if (modrm >= 0xc0) return
+    this.hasMemory = true
+    if (this.addressSize === 2) this.#address16(modrm)
+    else this.#address32(modrm)
+    if (this.override < 0 && (this.base === 4 || this.base === 5)) this.segment = SS
+  }
+
+  #address16(modrm: number): void {
+    const mod = modrm >> 6
+    const rm = modrm & 7
+    const bases = [3, 3, 5, 5, 6, 7, 5, 3]
+    const indices = [6, 7, 6, 7, -1, -1, -1, -1]
+    this.base = bases[rm]!
+    this.index = indices[rm]!
+    if (mod === 0 && rm === 6) {
+      this.base = -1
+      this.disp = this.#signed(2) & 0xffff
+    } else if (mod === 1) this.disp = this.#signed(1)
+    else if (mod === 2) this.disp = this.#signed(2)
+  }
+
+  #address32(modrm: number): void {
+    const mod = modrm >> 6
+    if ((modrm & 7) === 4) {
+      const sib = this.#byte()
+      this.scale = sib >> 6
+      this.index = ((sib >> 3) & 7) | ((this.rex & 2) << 2)
+      if (this.index === 4) this.index = -1
+      this.base = (sib & 7) | ((this.rex & 1) << 3)
+      if ((sib & 7) === 5 && mod === 0) {
+        this.base = -1
+        this.disp = this.#signed(4)
+      }
+    } else if ((modrm & 7) === 5 && mod === 0) {
+      this.base = this.#mode === 8 ? -2 : -1
+      this.disp = this.#signed(4)
+    } else this.base = this.rm
+    if (mod === 1) this.disp = this.#signed(1)
+    else if (mod === 2) this.disp = this.#signed(4)
+  }
+
+  #signed(bytes: number): number {
+    let value = 0
+    for (let i = 0; i < bytes; i++) value |= this.#byte() << (8 * i)
+    return bytes === 4 ? value : (value << (32 - 8 * bytes)) >> (32 - 8 * bytes)
+  }
+
+  #immediates(entry: Entry): void {
+    let first = true
+    for (const operand of entry.operands) {
+      if (operand.class === 'immediate' || operand.class === 'relative') {
+        const size = operand.size(this.operandSize)
+        if (first) {
+          this.immediate = this.#signed(Math.min(size, 4))
+          if (size === 8) this.immediateHigh = this.#signed(4)
+          else this.immediateHigh = this.immediate >> 31
+          first = false
+        } else this.immediateHigh = this.#signed(Math.min(size, 4))
+      } else if (operand.class === 'offset') {
+        this.hasMemory = true
+        this.disp = this.addressSize === 2 ? this.#signed(2) & 0xffff : this.#signed(4)
+        if (this.addressSize === 8) this.dispHigh = this.#signed(4)
+      } else if (operand.text === 'Mp' || operand.text === 'Ap') continue
+    }
+  }
+}
+
+function isPrefix(byte: number): boolean {
+  return (
+    byte === 0x66 ||
+    byte === 0x67 ||
+    byte === 0xf0 ||
+    byte === 0xf2 ||
+    byte === 0xf3 ||
+    (byte & 0xe7) === 0x26 ||
+    byte === 0x64 ||
+    byte === 0x65
+  )
+}

@@ -1,0 +1,208 @@
+/** Decoding tables, built from the instructions' forms. */
+import type { Form, Instruction } from '../isa/instruction.ts'
+import type { Variant } from '../isa/meaning.ts'
+import { formSizes, type OperandSpec, parseOperand } from './operands.ts'
+
+export type MandatoryPrefix = 'NP' | '66' | 'F2' | 'F3'
+
+/** One form, ready to be matched. */
+export interface Entry {
+  readonly instruction: Instruction
+  readonly form: Form
+  readonly operands: readonly OperandSpec[]
+  readonly prefix: MandatoryPrefix | undefined
+  /** VEX.L and VEX.W where the form is VEX-encoded. */
+  readonly vex: { readonly l: 0 | 1 | undefined; readonly w: 0 | 1 | undefined } | undefined
+  readonly hasModrm: boolean
+  /** ModRM.reg that the form needs, or −1. */
+  readonly extension: number
+  /** The whole ModRM byte that the form needs, or −1. */
+  readonly modrm: number
+  /** ModRM may name memory, may name a register. */
+  readonly memory: boolean
+  readonly register: boolean
+  readonly sizes: readonly (2 | 4 | 8)[]
+  /** Operand that may be memory, or −1. */
+  readonly memoryOperand: number
+  /** Handler number by variant; see `variantKey`. */
+  readonly handlers: Int32Array
+}
+
+/** Position of a variant in `Entry.handlers`. */
+export function variantKey(
+  size: number,
+  memory: boolean,
+  legacy: boolean,
+  repeat: Variant['repeat'],
+  addressSize: number,
+): number {
+  const sizeIndex = size >> 2 // 2 → 0, 4 → 1, 8 → 2
+  const repeatIndex = repeat === 'none' ? 0 : repeat === 'rep' ? 1 : 2
+  return sizeIndex + 3 * (memory ? 1 : 0) + 6 * (legacy ? 1 : 0) + 12 * repeatIndex + 36 * (addressSize >> 2)
+}
+const VARIANT_KEYS = 108
+
+export const MAPS = { oneByte: 0, '0F': 1, '0F38': 2, '0F3A': 3 } as const
+
+export interface DecodeTables {
+  /** entries[map * 256 + opcode]. */
+  readonly slots: readonly (readonly Entry[])[]
+  readonly vexSlots: readonly (readonly Entry[])[]
+  readonly entries: readonly Entry[]
+}
+
+interface ParsedBytes {
+  map: number
+  opcode: number
+  /** Opcodes with a register in the low bits cover eight slots. */
+  covers: number
+  prefix: MandatoryPrefix | undefined
+  vex: Entry['vex']
+  extension: number
+  modrm: number
+  hasModrm: boolean
+}
+
+const HEX = /^[0-9A-F]{2}$/
+
+/** Parses `bytes` of a form. */
+export function parseBytes(text: string): ParsedBytes {
+  let tokens = text.split(' ')
+  const parsed: ParsedBytes = {
+    map: 0,
+    opcode: 0,
+    covers: 1,
+    prefix: undefined,
+    vex: undefined,
+    extension: -1,
+    modrm: -1,
+    hasModrm: false,
+  }
+  if (tokens[0]!.startsWith('VEX')) tokens = parseVex(tokens, parsed)
+  else if (
+    tokens[0] === 'NP' ||
+    ((tokens[0] === '66' || tokens[0] === 'F2' || tokens[0] === 'F3') && tokens[1] === '0F')
+  ) {
+    parsed.prefix = tokens.shift() as MandatoryPrefix
+  } else if (tokens[0] === 'F3' && tokens[1] === '90') parsed.prefix = tokens.shift() as MandatoryPrefix
+  if (tokens[0] === '0F' && !parsed.vex) {
+    const [, second] = tokens
+    const longMap = second === '38' || second === '3A'
+    parsed.map = second === '38' ? MAPS['0F38'] : second === '3A' ? MAPS['0F3A'] : MAPS['0F']
+    tokens = tokens.slice(longMap ? 2 : 1)
+  }
+  const opcode = tokens.shift()!
+  parsed.opcode = Number.parseInt(opcode.slice(0, 2), 16)
+  if (opcode.endsWith('+r')) parsed.covers = 8
+  for (const token of tokens) {
+    if (token === '/r') parsed.hasModrm = true
+    else if (/^\/[0-7]$/.test(token)) {
+      parsed.hasModrm = true
+      parsed.extension = Number(token[1])
+    } else if (/^[0-9A-F]{2}\+i$/.test(token)) {
+      // x87 with a stack register in ModRM.rm.
+      parsed.hasModrm = true
+      parsed.modrm = -2
+      parsed.extension = (Number.parseInt(token.slice(0, 2), 16) >> 3) & 7
+    } else if (HEX.test(token)) {
+      parsed.hasModrm = true
+      parsed.modrm = Number.parseInt(token, 16)
+    } else throw new Error(`cannot parse ${token} in ${text}`)
+  }
+  return parsed
+}
+
+function parseVex(tokens: readonly string[], parsed: ParsedBytes): string[] {
+  const fields = tokens[0]!.split('.').slice(1)
+  let l: 0 | 1 | undefined
+  let w: 0 | 1 | undefined
+  for (const field of fields) {
+    if (field === '128' || field === 'L0' || field === 'LZ') l = 0
+    else if (field === '256' || field === 'L1') l = 1
+    else if (field === 'W0') w = 0
+    else if (field === 'W1') w = 1
+    else if (field === '66' || field === 'F2' || field === 'F3' || field === 'NP') parsed.prefix = field
+    else if (field in MAPS) parsed.map = MAPS[field as keyof typeof MAPS]
+    else if (field !== 'LIG' && field !== 'WIG' && field !== 'NDS')
+      throw new Error(`cannot parse VEX field ${field}`)
+  }
+  parsed.prefix ??= 'NP'
+  parsed.vex = { l, w }
+  return tokens.slice(1)
+}
+
+function makeEntry(instruction: Instruction, form: Form, parsed: ParsedBytes): Entry {
+  const operands = form.operands.map(parseOperand)
+  const memoryOperand = operands.findIndex((o) => o.memory && o.class !== 'offset')
+  const rm = operands.find((o) => o.class === 'rm' || o.class === 'xmmRm' || o.class === 'mmxRm')
+  const fixedRegister = parsed.modrm === -2 || parsed.modrm >= 0xc0
+  const offset = operands.findIndex((o) => o.class === 'offset')
+  return {
+    instruction,
+    form,
+    operands,
+    prefix: parsed.prefix,
+    vex: parsed.vex,
+    hasModrm: parsed.hasModrm,
+    extension: parsed.extension,
+    modrm: parsed.modrm,
+    memory: rm ? rm.memory : !fixedRegister && parsed.hasModrm,
+    register: rm ? rm.register : fixedRegister || parsed.hasModrm,
+    sizes: formSizes(form, operands),
+    memoryOperand: memoryOperand >= 0 ? memoryOperand : offset,
+    handlers: new Int32Array(VARIANT_KEYS).fill(-1),
+  }
+}
+
+export function buildTables(instructions: readonly Instruction[]): DecodeTables {
+  const slots: Entry[][] = Array.from({ length: 1024 }, () => [])
+  const vexSlots: Entry[][] = Array.from({ length: 1024 }, () => [])
+  const entries: Entry[] = []
+  for (const instruction of instructions) {
+    for (const form of instruction.forms) {
+      const parsed = parseBytes(form.bytes)
+      const entry = makeEntry(instruction, form, parsed)
+      entries.push(entry)
+      const target = parsed.vex ? vexSlots : slots
+      for (let i = 0; i < parsed.covers; i++) target[parsed.map * 256 + parsed.opcode + i]!.push(entry)
+    }
+  }
+  // Forms that need more to match are tried first.
+  const weight = (e: Entry): number =>
+    (e.modrm >= 0 ? 4 : 0) +
+    (e.modrm === -2 ? 3 : 0) +
+    (e.prefix && e.prefix !== 'NP' ? 2 : 0) +
+    (e.extension >= 0 ? 1 : 0)
+  for (const list of [...slots, ...vexSlots]) list.sort((a, b) => weight(b) - weight(a))
+  return { slots, vexSlots, entries }
+}
+
+/** Variants of an entry, each of which needs a handler. */
+export function* variantsOf(entry: Entry): Generator<Variant> {
+  const { instruction, form } = entry
+  const memories = entry.hasModrm
+    ? [...(entry.register ? [false] : []), ...(entry.memory ? [true] : [])]
+    : [entry.memoryOperand >= 0]
+  const modes = instruction.modeSensitive ? (['long', 'legacy'] as const) : (['long'] as const)
+  const repeats: Variant['repeat'][] =
+    form.repeat === undefined ? ['none'] : form.repeat === 'rep' ? ['none', 'rep'] : ['none', 'rep', 'repne']
+  for (const mode of modes) {
+    if (
+      instruction.modeSensitive &&
+      ((form.modes === 'only64' && mode === 'legacy') || (form.modes === 'no64' && mode === 'long'))
+    )
+      continue
+    const addressSizes: (2 | 4 | 8)[] = !instruction.addressSensitive
+      ? [8]
+      : mode === 'long'
+        ? [4, 8]
+        : [2, 4]
+    for (const size of entry.sizes) {
+      if (mode === 'legacy' && size === 8) continue
+      if (mode === 'long' && size === 8 && form.modes === 'no64') continue
+      for (const memory of memories)
+        for (const repeat of repeats)
+          for (const addressSize of addressSizes) yield { size, mode, memory, repeat, addressSize }
+    }
+  }
+}

@@ -1,0 +1,160 @@
+/** Generates the interpreter: one WebAssembly module with a handler for every variant of every instruction. */
+import { operandFor } from '../decode/operands.ts'
+import { buildTables, type DecodeTables, type Entry, variantKey, variantsOf } from '../decode/tables.ts'
+import type { Instruction } from '../isa/instruction.ts'
+import type { Runtime, Variant } from '../isa/meaning.ts'
+import { type Access, type AccessImports, defineAccess } from '../mmu/access.ts'
+import { defineWalk } from '../mmu/walk.ts'
+import { EXIT } from '../state/exits.ts'
+import * as L from '../state/layout.ts'
+import { EXCEPTION } from '../state/registers.ts'
+import type { Callable } from '../wasm/code.ts'
+import { ModuleBuilder } from '../wasm/module.ts'
+import { HANDLER_PARAMS, HANDLER_RESULTS, Handler } from './handler.ts'
+import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL, INTERNAL_COUNT } from './micro-op.ts'
+import {
+  defineDispatch,
+  defineFlags,
+  defineFlushTlb,
+  defineLegacyLinear,
+  defineProtectPage,
+} from './routines.ts'
+
+/** Adds routines of an instruction group (soft float, …) to the module; meanings call them by name. */
+export type RoutineGroup = (module: ModuleBuilder, routines: Map<string, Callable>) => void
+
+export interface InterpreterModule {
+  readonly bytes: Uint8Array
+  readonly tables: DecodeTables
+  readonly handlers: number
+}
+
+/** WebAssembly pages of engine memory; most of it is the micro-op arena. */
+export const ENGINE_PAGES = 768
+export const MAX_RAM_PAGES = 65536
+
+export function buildInterpreter(
+  instructions: readonly Instruction[],
+  groups: readonly RoutineGroup[],
+  ramPages: number,
+): InterpreterModule {
+  const module = new ModuleBuilder()
+  module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
+  module.importMemory('ram', ramPages, ramPages)
+  const host = module.importFunction('host', ['i32'])
+  const imports: AccessImports = {
+    mmioRead: module.importFunction('mmioRead', ['i32']),
+    mmioWrite: module.importFunction('mmioWrite', ['i32']),
+    codeWritten: module.importFunction('codeWritten', ['i32', 'i32']),
+  }
+  const walker = defineWalk(module)
+  const access = defineAccess(module, walker, imports)
+  const flags = defineFlags(module)
+  const dispatch = defineDispatch(module)
+  const legacyLinear = defineLegacyLinear(module)
+  const routines = new Map<string, Callable>()
+  for (const group of groups) group(module, routines)
+  const runtime: Runtime = { ...access, ...flags, ...dispatch, legacyLinear, host, routines }
+  const elements = new Map<number, Callable>()
+  defineInternal(module, runtime, elements)
+  const tables = buildTables(instructions)
+  for (const entry of tables.entries) defineEntry(module, runtime, entry, elements)
+  module.table(elements.size, dispatch.handlerType, elements)
+  exportAll(module, access, { walk: walker.walk, hostOf: walker.hostOf, dispatch: dispatch.dispatch })
+  module.export(
+    'runUop',
+    module.func('runUop', HANDLER_PARAMS, HANDLER_RESULTS, (c) => {
+      c.tailCallIndirect(dispatch.handlerType, c.load('i32_16u', c.param(0), L.UOP_HANDLER), [
+        c.param(0),
+        c.param(1),
+      ])
+    }),
+  )
+  for (const [name, callable] of Object.entries(flags)) module.export(name, callable)
+  for (const [name, callable] of routines) module.export(name, callable)
+  return { bytes: module.build(), tables, handlers: elements.size }
+}
+
+function exportAll(module: ModuleBuilder, access: Access, others: Record<string, Callable>): void {
+  for (const [name, callable] of Object.entries({ ...access, ...others })) module.export(name, callable)
+  module.export('flushTlb', defineFlushTlb(module))
+  module.export('protectPage', defineProtectPage(module))
+}
+
+function defineEntry(
+  module: ModuleBuilder,
+  runtime: Runtime,
+  entry: Entry,
+  elements: Map<number, Callable>,
+): void {
+  for (const variant of variantsOf(entry)) {
+    const handler = new Handler(runtime, variant)
+    const operands = entry.operands.map((spec) => operandFor(spec, variant.size, variant.memory))
+    entry.instruction.meaning(handler, ...operands)
+    const number = elements.size
+    const { size, memory, mode, repeat, addressSize } = variant
+    entry.handlers[variantKey(size, memory, mode === 'legacy', repeat, addressSize)] = number
+    elements.set(number, add(module, handler, `${entry.instruction.mnemonic} ${entry.form.operands.join()}`))
+  }
+}
+
+function add(module: ModuleBuilder, handler: Handler, name: string): Callable {
+  const callable = module.declare(name, HANDLER_PARAMS, HANDLER_RESULTS)
+  try {
+    module.defineWith(callable, handler)
+  } catch (error) {
+    throw new Error(`handler ${name}`, { cause: error })
+  }
+  return callable
+}
+
+const PLAIN: Variant = { size: 4, mode: 'long', memory: false, repeat: 'none', addressSize: 8 }
+const LEGACY: Variant = { ...PLAIN, mode: 'legacy' }
+
+function defineInternal(module: ModuleBuilder, runtime: Runtime, elements: Map<number, Callable>): void {
+  const internal = (number: number, variant: Variant, build: (u: Handler) => void) => {
+    if (number !== elements.size) throw new Error('internal handlers are defined in order')
+    const handler = new Handler(runtime, variant)
+    build(handler)
+    elements.set(number, add(module, handler, `internal ${number}`))
+  }
+  const goTo = (u: Handler, rip: ReturnType<Handler['nextRip']>) => {
+    u.setState('i64', L.RIP, u.select(u.state('i32', L.CODE_SIZE).eq(8), rip, rip.and(0xffffffff)))
+    u.tailCall(runtime.dispatch, u.budget)
+  }
+  internal(INTERNAL.stale, PLAIN, (u) => goTo(u, u.currentRip()))
+  internal(INTERNAL.goto, PLAIN, (u) =>
+    goTo(u, u.gpr(L.SLOT.ripBase).add(u.load('i64_32s', u.uop, L.UOP_IMM))),
+  )
+  internal(INTERNAL.raise, PLAIN, (u) => {
+    u.setState('i32', L.FAULT, u.load('i32', u.uop, L.UOP_IMM).add(1))
+    u.setState('i32', L.FAULT_ERROR, u.load('i32', u.uop, L.UOP_DISP))
+    u.setState('i32', L.CURRENT_UOP, u.uop)
+    u.exit(EXIT.fault)
+  })
+  internal(INTERNAL.cross, PLAIN, (u) => u.raise(EXCEPTION.UD))
+  const setEa = (u: Handler, linear: ReturnType<Handler['nextRip']>) => {
+    u.setState('i64', L.REGS + L.SLOT.ea * 8, linear)
+    u.nextMicroOp()
+  }
+  const segmentBase = (u: Handler) => u.load('i64', u.load('i32', u.uop, L.UOP_IMM), L.REGS)
+  internal(INTERNAL.ea32, PLAIN, (u) => setEa(u, u.rawAddress().and(0xffffffff).add(segmentBase(u))))
+  internal(INTERNAL.eaSegment, PLAIN, (u) => setEa(u, u.rawAddress().add(segmentBase(u))))
+  internal(INTERNAL.eaAbsolute, PLAIN, (u) => {
+    const base = u.load('i64', u.load('i32_8u', u.uop, L.UOP_BASE), L.REGS)
+    setEa(u, base.add(u.load('i64', u.uop, L.UOP_DISP)))
+  })
+  internal(INTERNAL.eaLegacy, LEGACY, (u) => {
+    const info = u.load('i32', u.uop, L.UOP_IMM)
+    const mask = u.select(info.and(EA_ADDRESS16), u.i64(0xffff), u.i64(0xffffffff))
+    const offset = u.rawAddress().and(mask)
+    u.setState('i64', L.REGS + L.SLOT.eaOffset * 8, offset)
+    const size = info.and(0xfff)
+    u.if(size.eqz(), () => setEa(u, offset))
+    const segment = info.shrU(EA_SEGMENT_SHIFT).and(7)
+    const linear = u.call(runtime.legacyLinear, segment, offset, size, info.and(EA_WRITE).ne(0), u.uop)
+    u.exitOnFault()
+    setEa(u, linear)
+  })
+  if (elements.size !== INTERNAL_COUNT) throw new Error('internal handlers are missing')
+}

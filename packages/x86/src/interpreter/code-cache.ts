@@ -1,0 +1,259 @@
+/**
+ * Decoded code: micro-ops by page of RAM and code size.
+ *
+ * A code page has a map from offset to micro-op (64 pointers to sub-maps of 64). Decoding starts where control arrives and
+ * goes on to the end of the straight line. Micro-ops hold offsets, never addresses, so a page is decoded once however often
+ * it is mapped. A write to decoded bytes makes the page's micro-ops stale: their handler is overwritten with one that looks
+ * again, so even the next instruction is right. Space comes from an arena that is emptied when it is full.
+ */
+import { type CodeSize, Decoder } from '../decode/decoder.ts'
+import type { DecodeTables } from '../decode/tables.ts'
+import * as L from '../state/layout.ts'
+import { EXCEPTION } from '../state/registers.ts'
+import { INTERNAL, MAX_UOPS, MicroOpWriter } from './micro-op.ts'
+
+const PAGE = 4096
+/** Instructions in one straight line, at most. */
+const MAX_RUN = 256
+const RUN_BYTES = (MAX_RUN * MAX_UOPS + 1) * L.UOP_SIZE
+
+interface CodePage {
+  /** Address of the map in engine memory. */
+  readonly map: number
+  readonly host: number
+  readonly codeSize: CodeSize
+  /** Runs of micro-ops: start and end addresses, in turn. */
+  readonly runs: number[]
+  /** 1 for each 64 bytes that decoded instructions touch. */
+  readonly marks: Uint8Array
+}
+
+interface CrossingInstruction {
+  readonly bytes: Uint8Array
+  readonly uop: number
+}
+
+export class CodeCache {
+  readonly #words: Int32Array
+  readonly #codePages: Uint8Array
+  readonly #ram: () => Uint8Array
+  readonly #decoder: Decoder
+  readonly #writer: MicroOpWriter
+  readonly #end: number
+  readonly #pages = new Map<number, CodePage>()
+  readonly #crossing = new Map<number, CrossingInstruction>()
+  readonly #flushed: () => void
+  readonly #protect: (hostPage: number) => void
+  #next = L.ARENA
+  /** Times the arena was emptied, pages made stale, and instructions decoded. */
+  readonly counters = { flushes: 0, invalidations: 0, decoded: 0 }
+
+  constructor(options: {
+    engineMemory: ArrayBuffer
+    ram: () => Uint8Array
+    tables: DecodeTables
+    /** Called when all code was dropped: code TLBs must be emptied. */
+    flushed: () => void
+    /** Called when a page of RAM begins to hold code. */
+    protect: (hostPage: number) => void
+  }) {
+    this.#words = new Int32Array(options.engineMemory)
+    this.#codePages = new Uint8Array(options.engineMemory, L.CODE_PAGES, L.CODE_PAGES_SIZE)
+    this.#ram = options.ram
+    this.#decoder = new Decoder(options.tables)
+    this.#writer = new MicroOpWriter(options.engineMemory, this.#decoder)
+    this.#end = options.engineMemory.byteLength
+    this.#flushed = options.flushed
+    this.#protect = options.protect
+  }
+
+  /** The map of the code page at a host page (address of its first byte in RAM). */
+  page(host: number, codeSize: CodeSize): number {
+    return this.#page(host, codeSize).map
+  }
+
+  #page(host: number, codeSize: CodeSize): CodePage {
+    const key = (host / PAGE) * 16 + codeSize
+    const known = this.#pages.get(key)
+    if (known) return known
+    const map = this.#allocate(L.CODE_PAGE_SUBMAPS * 4)
+    const page = { map, host, codeSize, runs: [], marks: new Uint8Array(64) }
+    this.#pages.set(key, page)
+    return page
+  }
+
+  /** Makes sure that a page and a run fit; true when everything was dropped for that. */
+  reserve(): boolean {
+    if (this.#next + RUN_BYTES + 64 * 1024 <= this.#end) return false
+    this.flush()
+    return true
+  }
+
+  #allocate(bytes: number): number {
+    const at = this.#next
+    this.#next = at + bytes
+    this.#words.fill(0, at >> 2, (at + bytes) >> 2)
+    return at
+  }
+
+  flush(): void {
+    for (const page of this.#pages.values()) this.#codePages[page.host / PAGE] = 0
+    this.#pages.clear()
+    this.#crossing.clear()
+    this.#next = L.ARENA
+    this.counters.flushes++
+    this.#flushed()
+  }
+
+  /** Decodes the straight line at `offset` of a page, unless that is done; returns the micro-op, or 0 where it crosses the page. */
+  decode(host: number, offset: number, codeSize: CodeSize): number {
+    const page = this.#page(host, codeSize)
+    const known = this.#lookUp(page, offset)
+    if (known) return known
+    if (this.#codePages[host / PAGE] === 0) {
+      this.#codePages[host / PAGE] = 1
+      this.#protect(host)
+    }
+    const start = this.#next
+    this.#run(page, offset)
+    return this.#next === start ? 0 : start
+  }
+
+  #lookUp(page: CodePage, offset: number): number {
+    const submap = this.#words[(page.map >> 2) + (offset >> 6)]!
+    return submap === 0 ? 0 : this.#words[(submap >> 2) + (offset & 63)]!
+  }
+
+  #enter(page: CodePage, offset: number, uop: number): void {
+    const submap = this.#words[(page.map >> 2) + (offset >> 6)]!
+    this.#words[(submap >> 2) + (offset & 63)] = uop
+  }
+
+  #run(page: CodePage, from: number): void {
+    const ram = this.#ram()
+    const d = this.#decoder
+    const entries: number[] = []
+    let at = this.#next
+    let offset = from
+    for (let count = 0; count < MAX_RUN; count++) {
+      if (offset >= PAGE || (count > 0 && this.#lookUp(page, offset))) break
+      const status = d.decode(ram, page.host + offset, page.host + PAGE, page.codeSize)
+      if (status === 'truncated') {
+        if (count === 0) return
+        break
+      }
+      entries.push(offset, at)
+      const next = this.#instruction(at, offset, status, page)
+      this.counters.decoded++
+      at = next
+      if (status !== 'ok' || d.entry!.instruction.endsBlock) {
+        this.#mark(page, offset, d.length)
+        return this.#finish(page, entries, at)
+      }
+      this.#mark(page, offset, d.length)
+      offset += d.length
+    }
+    at = this.#writer.internal(at, INTERNAL.goto, 0, 0, offset)
+    this.#finish(page, entries, at)
+  }
+
+  #finish(page: CodePage, entries: readonly number[], end: number): void {
+    page.runs.push(this.#next, end)
+    this.#next = end
+    // Sub-maps that the run is the first to need follow it in the arena.
+    const needed = new Set<number>()
+    for (let i = 0; i < entries.length; i += 2) {
+      const slot = entries[i]! >> 6
+      if (this.#words[(page.map >> 2) + slot] === 0) needed.add(slot)
+    }
+    for (const slot of needed) this.#words[(page.map >> 2) + slot] = this.#allocate(64 * 4)
+    for (let i = 0; i < entries.length; i += 2) this.#enter(page, entries[i]!, entries[i + 1]!)
+  }
+
+  #instruction(at: number, offset: number, status: string, page: CodePage): number {
+    const w = this.#writer
+    if (status === 'too-long') return w.internal(at, INTERNAL.raise, offset, 0, EXCEPTION.GP)
+    if (status === 'undefined') return w.internal(at, INTERNAL.raise, offset, 0, EXCEPTION.UD)
+    const next = w.instruction(at, offset, page.codeSize)
+    return next < 0 ? w.internal(at, INTERNAL.raise, offset, 0, EXCEPTION.UD) : next
+  }
+
+  #mark(page: CodePage, offset: number, length: number): void {
+    const last = Math.min(offset + Math.max(length, 1) - 1, PAGE - 1)
+    for (let chunk = offset >> 6; chunk <= last >> 6; chunk++) page.marks[chunk] = 1
+  }
+
+  /**
+   * Micro-ops for an instruction whose bytes were gathered from two pages (or that runs alone, `alone`); followed by a
+   * micro-op that leaves at the next instruction. `key` names the place; equal bytes there are decoded once.
+   */
+  crossing(key: number, bytes: Uint8Array, offset: number, codeSize: CodeSize): number {
+    const known = this.#crossing.get(key)
+    if (known && sameBytes(known.bytes, bytes)) return known.uop
+    const uop = this.single(bytes, offset, codeSize)
+    this.#crossing.set(key, { bytes: bytes.slice(), uop })
+    return uop
+  }
+
+  /** Micro-ops for one instruction, then an exit at the next. */
+  single(bytes: Uint8Array, offset: number, codeSize: CodeSize): number {
+    const d = this.#decoder
+    const status = d.decode(bytes, 0, bytes.length, codeSize)
+    const start = this.#next
+    const page = { map: 0, host: 0, codeSize, runs: [], marks: new Uint8Array(0) }
+    let at = this.#instruction(start, offset, status === 'truncated' ? 'too-long' : status, page)
+    at = this.#writer.internal(at, INTERNAL.goto, 0, 0, offset + d.length)
+    this.#next = at
+    return start
+  }
+
+  /** Length of the instruction that `single` or `crossing` decoded last. */
+  get lastLength(): number {
+    return this.#decoder.length
+  }
+
+  /** RAM changed at [host, host + bytes). */
+  written(host: number, bytes: number): void {
+    const first = Math.floor(host / PAGE)
+    const last = Math.floor((host + bytes - 1) / PAGE)
+    for (let page = first; page <= last; page++) {
+      if (this.#codePages[page] === 0) continue
+      const from = Math.max(host, page * PAGE) - page * PAGE
+      const to = Math.min(host + bytes, (page + 1) * PAGE) - 1 - page * PAGE
+      this.#writtenInPage(page, from, to)
+    }
+  }
+
+  #writtenInPage(page: number, from: number, to: number): void {
+    for (const codeSize of [2, 4, 8] as const) {
+      const code = this.#pages.get(page * 16 + codeSize)
+      if (!code) continue
+      for (let chunk = from >> 6; chunk <= to >> 6; chunk++) {
+        if (code.marks[chunk] === 0) continue
+        this.#invalidate(code)
+        break
+      }
+    }
+  }
+
+  #invalidate(page: CodePage): void {
+    this.counters.invalidations++
+    const { runs } = page
+    for (let i = 0; i < runs.length; i += 2) {
+      for (let at = runs[i]!; at < runs[i + 1]!; at += L.UOP_SIZE) {
+        const word = this.#words[at >> 2]!
+        // `goto` looks its target up anyway.
+        if ((word & 0xffff) !== INTERNAL.goto) this.#words[at >> 2] = (word & 0xffff0000) | INTERNAL.stale
+      }
+    }
+    runs.length = 0
+    page.marks.fill(0)
+    this.#words.fill(0, page.map >> 2, (page.map >> 2) + L.CODE_PAGE_SUBMAPS)
+  }
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
+}

@@ -1,0 +1,244 @@
+/** Routines that handlers share: flags, dispatch, branches, segment checks, TLB flushes. */
+
+import { EXIT } from '../state/exits.ts'
+import { CF, FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_SUB } from '../state/flags.ts'
+import * as L from '../state/layout.ts'
+import { EXCEPTION } from '../state/registers.ts'
+import type { Callable, Code, Expr } from '../wasm/code.ts'
+import type { ModuleBuilder } from '../wasm/module.ts'
+import type { LoadKind } from '../wasm/opcodes.ts'
+import { HANDLER_PARAMS, HANDLER_RESULTS } from './handler.ts'
+
+const at = (c: Code, kind: LoadKind, offset: number): Expr => c.load(kind, c.i32(0), offset)
+const put = (c: Code, kind: 'i32' | 'i64', offset: number, value: Expr | number) =>
+  c.store(kind, c.i32(0), value, offset)
+
+export interface FlagRoutines {
+  readonly flagCf: Callable
+  readonly flagOf: Callable
+  readonly flagSf: Callable
+  readonly flagPf: Callable
+  readonly flagAf: Callable
+}
+
+export function defineFlags(module: ModuleBuilder): FlagRoutines {
+  const a = (c: Code) => at(c, 'i64', L.FLAG_A)
+  const b = (c: Code) => at(c, 'i64', L.FLAG_B)
+  const r = (c: Code) => at(c, 'i64', L.FLAG_RESULT)
+  const kind = (c: Code) => at(c, 'i32', L.FLAG_KIND)
+  const bit = (x: Expr, n: number) => x.shrU(n).wrap().and(1)
+  const define = (name: string, build: (c: Code) => void) => module.func(name, [], ['i32'], build)
+  return {
+    flagCf: define('flagCf', (c) => {
+      c.if(kind(c).eq(FLAGS_SUB), () => c.return(a(c).ltU(b(c))))
+      c.if(kind(c).eq(FLAGS_ADD), () => c.return(r(c).ltU(a(c))))
+      c.return(a(c).wrap().and(CF))
+    }),
+    flagOf: define('flagOf', (c) => {
+      c.if(kind(c).eq(FLAGS_SUB), () =>
+        c.return(
+          bit(
+            a(c)
+              .xor(b(c))
+              .and(a(c).xor(r(c))),
+            63,
+          ),
+        ),
+      )
+      c.if(kind(c).eq(FLAGS_ADD), () =>
+        c.return(
+          bit(
+            a(c)
+              .xor(r(c))
+              .and(b(c).xor(r(c))),
+            63,
+          ),
+        ),
+      )
+      c.return(bit(a(c), 11))
+    }),
+    flagSf: define('flagSf', (c) => {
+      c.if(kind(c).eq(FLAGS_EXPLICIT), () => c.return(bit(a(c), 7)))
+      c.return(bit(r(c), 63))
+    }),
+    flagPf: define('flagPf', (c) => {
+      c.if(kind(c).eq(FLAGS_EXPLICIT), () => c.return(bit(a(c), 2)))
+      c.return(r(c).wrap().and(0xff).popcnt().and(1).xor(1))
+    }),
+    flagAf: define('flagAf', (c) => {
+      c.if(kind(c).leU(FLAGS_SUB), () => c.return(bit(a(c).xor(b(c)).xor(r(c)), 4)))
+      c.return(bit(a(c), 4))
+    }),
+  }
+}
+
+export interface DispatchRoutines {
+  readonly handlerType: number
+  readonly dispatch: Callable
+  readonly branchSlow: Callable
+}
+
+/**
+ * `dispatch(budget)` goes to RIP: through the code TLB to the code page, through its maps to the micro-op.
+ * `branchSlow(uop, budget)` does a relative branch whose target is not linked yet, and links it.
+ */
+export function defineDispatch(module: ModuleBuilder): DispatchRoutines {
+  const handlerType = module.typeIndex(HANDLER_PARAMS, HANDLER_RESULTS)
+  const dispatch = module.declare('dispatch', ['i32'], ['i32'])
+  module.define(dispatch, (c) => buildDispatch(c, handlerType))
+  const branchSlow = module.func('branchSlow', HANDLER_PARAMS, HANDLER_RESULTS, (c) =>
+    buildBranchSlow(c, handlerType, dispatch),
+  )
+  return { handlerType, dispatch, branchSlow }
+}
+
+function linearOfRip(c: Code, rip: Expr): Expr {
+  const segmented = rip.add(at(c, 'i64', L.SEG + L.CS * L.SEG_SIZE + L.SEG_BASE)).and(0xffffffff)
+  return c.select(at(c, 'i32', L.CODE_SIZE).eq(8), rip, segmented)
+}
+
+function codeTlbEntry(c: Code, linear: Expr): Expr {
+  return at(c, 'i32', L.CODE_TLB_BASE).add(
+    linear
+      .wrap()
+      .shrU(8)
+      .and((L.CODE_TLB_ENTRIES - 1) << 4),
+  )
+}
+
+/** The micro-op for an offset in a code page, or 0. */
+function uopAt(c: Code, page: Expr, linear: Expr): Expr {
+  const offset = linear.wrap()
+  const submap = c.load('i32', page.add(offset.shrU(4).and(63 << 2)))
+  return c.choose(
+    'i32',
+    submap.eqz(),
+    () => 0,
+    () => c.load('i32', submap.add(offset.and(63).shl(2))),
+  )
+}
+
+function buildDispatch(c: Code, handlerType: number): void {
+  const budget = c.param(0)
+  const leave = (code: number) => {
+    put(c, 'i32', L.BUDGET, budget)
+    c.return(code)
+  }
+  c.if(budget.or(at(c, 'i32', L.EXIT_REQUEST)).leS(0), () => leave(EXIT.slice))
+  const rip = at(c, 'i64', L.RIP)
+  const linear = linearOfRip(c, rip)
+  const entry = codeTlbEntry(c, linear)
+  c.if(c.load('i64', entry).ne(linear.and(-4096)), () => leave(EXIT.decode))
+  const uop = uopAt(c, c.load('i32', entry, 8), linear)
+  c.if(uop.eqz(), () => leave(EXIT.decode))
+  put(c, 'i64', L.REGS + L.SLOT.ripBase * 8, rip.sub(linear.and(0xfff)))
+  c.tailCallIndirect(handlerType, c.load('i32_16u', uop, L.UOP_HANDLER), [uop, budget])
+}
+
+function buildBranchSlow(c: Code, handlerType: number, dispatch: Callable): void {
+  const [uop, budget] = [c.param(0), c.param(1)]
+  const place = c.load('i64_16u', uop, L.UOP_PLACE)
+  const from = at(c, 'i64', L.REGS + L.SLOT.ripBase * 8)
+  const next = from.add(place.and(0xfff)).add(place.shrU(12))
+  const wide = next.add(c.load('i64_32s', uop, L.UOP_IMM))
+  const isLong = at(c, 'i32', L.CODE_SIZE).eq(8)
+  const target = c.select(isLong, wide, wide.and(0xffffffff))
+  const limit = at(c, 'i64_32u', L.SEG + L.CS * L.SEG_SIZE + L.SEG_LIMIT)
+  const bad = c.select(isLong, target.shl(16).shrS(16).ne(target), target.gtU(limit))
+  c.if(bad, () => {
+    put(c, 'i32', L.FAULT, EXCEPTION.GP + 1)
+    put(c, 'i32', L.FAULT_ERROR, 0)
+    put(c, 'i32', L.CURRENT_UOP, uop)
+    put(c, 'i32', L.BUDGET, budget)
+    c.return(EXIT.fault)
+  })
+  put(c, 'i64', L.RIP, target)
+  const linear = linearOfRip(c, target)
+  const entry = codeTlbEntry(c, linear)
+  const samePage = target.sub(linear.and(0xfff)).eq(from)
+  const known = samePage.and(c.load('i64', entry).eq(linear.and(-4096)))
+  const stop = budget
+    .sub(1)
+    .or(at(c, 'i32', L.EXIT_REQUEST))
+    .leS(0)
+  c.if(known.and(stop.eqz()), () => {
+    const found = uopAt(c, c.load('i32', entry, 8), linear)
+    c.if(found, () => {
+      c.store('i32', uop, found, L.UOP_DISP)
+      c.tailCallIndirect(handlerType, c.load('i32_16u', found, L.UOP_HANDLER), [found, budget.sub(1)])
+    })
+  })
+  c.tailCall(dispatch, budget.sub(1))
+}
+
+/**
+ * legacyLinear(segment, offset, size, write, uop): linear address outside 64-bit mode, or a fault pending.
+ * SDM Vol. 3A, "Limit Checking" and "Type Checking".
+ */
+export function defineLegacyLinear(module: ModuleBuilder): Callable {
+  return module.func('legacyLinear', ['i32', 'i64', 'i32', 'i32', 'i32'], ['i64'], (c) => {
+    const [segment, offset, size, write] = [c.param(0), c.param(1), c.param(2), c.param(3)]
+    const cache = segment.mul(L.SEG_SIZE).add(L.SEG)
+    const attributes = c.load('i32', cache, L.SEG_ATTRIBUTES)
+    const limit = c.load('i64_32u', cache, L.SEG_LIMIT)
+    const last = offset.add(size.extendU()).sub(1)
+    const code = attributes.and(8).ne(0)
+    const readWrite = attributes.and(2).ne(0)
+    const expandDown = code.eqz().and(attributes.and(4).ne(0))
+    const badType = c.select(write, code.or(readWrite.eqz()), code.and(readWrite.eqz()))
+    const top = c.select(attributes.and(1 << 14), c.i64(0xffffffff), 0xffff)
+    const outside = c.select(expandDown, offset.leU(limit).or(last.gtU(top)), last.gtU(limit))
+    const bad = badType.or(outside).or(c.load('i32', cache, L.SEG_UNUSABLE))
+    c.if(bad, () => {
+      put(c, 'i32', L.FAULT, c.select(segment.eq(L.SS), c.i32(EXCEPTION.SS + 1), EXCEPTION.GP + 1))
+      put(c, 'i32', L.FAULT_ERROR, 0)
+      put(c, 'i32', L.CURRENT_UOP, c.param(4))
+      c.return(0)
+    })
+    const base = c.variable('i64', c.load('i64', cache, L.SEG_BASE))
+    c.if(segment.eq(L.FS), () => base.set(at(c, 'i64', L.REGS + L.SLOT.fsBase * 8)))
+    c.if(segment.eq(L.GS), () => base.set(at(c, 'i64', L.REGS + L.SLOT.gsBase * 8)))
+    c.return(base.get().add(offset).and(0xffffffff))
+  })
+}
+
+/** flushTlb(keepGlobal). */
+export function defineFlushTlb(module: ModuleBuilder): Callable {
+  return module.func('flushTlb', ['i32'], [], (c) => {
+    c.if(c.param(0).eqz(), () => {
+      c.fillMemory(c.i32(L.TLB), 0xff, L.MMU_INDICES * L.TLB_SIZE + 2 * L.CODE_TLB_SIZE)
+      c.return()
+    })
+    const sweep = (start: number, end: number, step: number, globalAt: number, tags: readonly number[]) => {
+      const entry = c.variable('i32', start)
+      c.while(
+        () => entry.get().ltU(end),
+        () => {
+          c.if(c.load('i32', entry.get(), globalAt).ne(1), () => {
+            for (const tag of tags) c.store('i64', entry.get(), -1, tag)
+          })
+          entry.set(entry.get().add(step))
+        },
+      )
+    }
+    const dataEnd = L.TLB + L.MMU_INDICES * L.TLB_SIZE
+    sweep(L.TLB, dataEnd, L.TLB_ENTRY_SIZE, L.TLB_GLOBAL, [L.TLB_READ, L.TLB_WRITE])
+    sweep(L.CODE_TLB, L.CODE_TLB + 2 * L.CODE_TLB_SIZE, L.CODE_TLB_ENTRY_SIZE, 12, [0])
+  })
+}
+
+/** protectPage(host page offset): takes away the write tags of a page that now holds code. */
+export function defineProtectPage(module: ModuleBuilder): Callable {
+  return module.func('protectPage', ['i32'], [], (c) => {
+    const entry = c.variable('i32', L.TLB)
+    c.while(
+      () => entry.get().ltU(L.TLB + L.MMU_INDICES * L.TLB_SIZE),
+      () => {
+        const tag = c.load('i64', entry.get(), L.TLB_WRITE)
+        const host = tag.wrap().add(c.load('i32', entry.get(), L.TLB_ADDEND))
+        c.if(tag.ne(-1).and(host.eq(c.param(0))), () => c.store('i64', entry.get(), -1, L.TLB_WRITE))
+        entry.set(entry.get().add(L.TLB_ENTRY_SIZE))
+      },
+    )
+  })
+}

@@ -1,0 +1,188 @@
+/**
+ * Where the engine keeps what, in its own WebAssembly memory (guest RAM is another one). The only place with offsets.
+ *
+ * Registers that a micro-op names by an 8-bit byte offset come first in their area: 32 slots of 8 bytes, of which the
+ * general registers are the first 16 and the rest serve as bases of addresses.
+ */
+
+/** General registers, then the slots below; 8 bytes each. */
+export const REGS = 0x100
+/** Slots after the 16 general registers, as indices of 8 bytes. */
+export const SLOT = {
+  /** Always zero: the base or index that is not there. */
+  zero: 16,
+  /** RIP at offset 0 of the code page that runs now: micro-ops hold offsets into the page. */
+  ripBase: 17,
+  /** Linear address made by an address micro-op for the instruction after it. */
+  ea: 18,
+  fsBase: 19,
+  gsBase: 20,
+  /** Offset part of the address made by an address micro-op (before the segment's base). */
+  eaOffset: 21,
+} as const
+
+/** XMM registers, 16 bytes each; the upper halves of YMM follow them. */
+export const XMM = 0x200
+export const YMM_HIGH = 0x300
+/** x87 physical registers: 16 bytes each, significand (u64) then sign and exponent (u16). */
+export const X87 = 0x400
+
+let next = 0x480
+function slot(bytes: number): number {
+  const size = Math.max(bytes, 4)
+  next = (next + size - 1) & -size
+  const at = next
+  next += bytes
+  return at
+}
+
+/** Flag sources, see flags.ts. */
+export const FLAG_KIND = slot(4)
+export const FLAG_A = slot(8)
+export const FLAG_B = slot(8)
+export const FLAG_RESULT = slot(8)
+/** RFLAGS without CF, PF, AF, ZF, SF and OF. */
+export const RFLAGS_SYSTEM = slot(4)
+
+/** RIP where it is known exactly: on entry to and exit from the engine, and for a dispatch. */
+export const RIP = slot(8)
+/** The micro-op that runs (or faulted); says RIP together with `SLOT.ripBase`. */
+export const CURRENT_UOP = slot(4)
+/** Instructions left in the slice, on exit. */
+export const BUDGET = slot(4)
+
+/** Pending exception: vector + 1, or 0. */
+export const FAULT = slot(4)
+export const FAULT_ERROR = slot(4)
+/** Address of a page fault (CR2 when it is delivered). */
+export const FAULT_ADDRESS = slot(8)
+
+export const CPL = slot(4)
+/** 2, 4 or 8: code segment's default operand size in bytes; 8 in 64-bit mode. */
+export const CODE_SIZE = slot(4)
+/** Mask of the stack pointer in use: 0xffff, 0xffffffff or all ones. */
+export const STACK_MASK = slot(8)
+
+/** Data TLB in use (for CPL and EFLAGS.AC), and code TLB. */
+export const TLB_BASE = slot(4)
+export const CODE_TLB_BASE = slot(4)
+
+export const CR0 = slot(8)
+export const CR2 = slot(8)
+export const CR3 = slot(8)
+export const CR4 = slot(8)
+export const EFER = slot(8)
+export const XCR0 = slot(8)
+export const DR = slot(64)
+/** IA32_STAR, LSTAR, CSTAR, FMASK, KERNEL_GS_BASE, SYSENTER_CS, _ESP, _EIP, TSC_AUX. */
+export const MSR_STAR = slot(8)
+export const MSR_LSTAR = slot(8)
+export const MSR_CSTAR = slot(8)
+export const MSR_FMASK = slot(8)
+export const MSR_KERNEL_GS_BASE = slot(8)
+export const MSR_SYSENTER_CS = slot(8)
+export const MSR_SYSENTER_ESP = slot(8)
+export const MSR_SYSENTER_EIP = slot(8)
+export const MSR_TSC_AUX = slot(8)
+
+/**
+ * Segment registers ES, CS, SS, DS, FS, GS, then LDTR and TR: 32 bytes each.
+ * FS and GS bases live in their register slots in all modes; `base` here mirrors them only when the descriptor is loaded.
+ */
+export const SEG = slot(8 * 32)
+export const SEG_SIZE = 32
+export const SEG_SELECTOR = 0
+/** Descriptor bits 40–55 (type, S, DPL, P, AVL, L, D/B, G). */
+export const SEG_ATTRIBUTES = 4
+export const SEG_BASE = 8
+/** Limit in bytes, scaled by G. */
+export const SEG_LIMIT = 16
+/** 1 when a null or otherwise unusable selector is loaded. */
+export const SEG_UNUSABLE = 20
+export const ES = 0
+export const CS = 1
+export const SS = 2
+export const DS = 3
+export const FS = 4
+export const GS = 5
+export const LDTR = 6
+export const TR = 7
+
+export const GDTR_BASE = slot(8)
+export const GDTR_LIMIT = slot(4)
+export const IDTR_LIMIT = slot(4)
+export const IDTR_BASE = slot(8)
+
+/** x87: control word, status word without TOP, TOP, tag bits (1 = in use), last instruction and operand pointers, opcode. */
+export const FPU_CONTROL = slot(4)
+export const FPU_STATUS = slot(4)
+export const FPU_TOP = slot(4)
+export const FPU_TAGS = slot(4)
+export const FPU_OPCODE = slot(4)
+export const MXCSR = slot(4)
+export const FPU_IP = slot(8)
+export const FPU_DP = slot(8)
+/** Soft-float results beside the value: raised exceptions (MXCSR bits), and the high part of an 80-bit result. */
+export const SF_FLAGS = slot(4)
+export const SF_HIGH = slot(4)
+export const SF_LOW = slot(8)
+
+/** Scratch for values that cross to TypeScript (wide MMIO, MSRs, host calls): 64 bytes. */
+export const SCRATCH = slot(64)
+/** Set by TypeScript to stop the slice at the next branch; checked where a slice's budget is. */
+export const EXIT_REQUEST = slot(4)
+/** Interrupt shadow: instructions left before an interrupt may be taken. */
+export const SHADOW = slot(4)
+/** Number of bytes of RAM below the hole, and in all. */
+export const RAM_LOW = slot(8)
+export const RAM_BYTES = slot(8)
+/** Physical-address bits that must be zero in a paging entry. */
+export const PHYSICAL_RESERVED = slot(8)
+/** Retired instructions, for counters. */
+export const STATE_END = next
+
+/**
+ * Data TLB: one per MMU index (user, supervisor, supervisor with EFLAGS.AC). 1024 entries of 32 bytes: read tag (i64),
+ * write tag (i64), addend (i32, host offset minus low half of the address), flags. A tag is the page's linear address, or −1.
+ */
+export const TLB_ENTRIES = 1024
+export const TLB_ENTRY_SIZE = 32
+export const TLB_READ = 0
+export const TLB_WRITE = 8
+export const TLB_ADDEND = 16
+/** 1 when the translation is global (survives a CR3 load). */
+export const TLB_GLOBAL = 20
+export const TLB_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE
+export const TLB = 0x4000
+export const MMU_USER = 0
+export const MMU_SUPERVISOR = 1
+export const MMU_SUPERVISOR_AC = 2
+export const MMU_INDICES = 3
+
+/** Code TLB: user and supervisor, 256 entries of 16 bytes: tag (i64), code page (i32), global (i32). */
+export const CODE_TLB_ENTRIES = 256
+export const CODE_TLB_ENTRY_SIZE = 16
+export const CODE_TLB_SIZE = CODE_TLB_ENTRIES * CODE_TLB_ENTRY_SIZE
+export const CODE_TLB = TLB + MMU_INDICES * TLB_SIZE
+
+/** One byte per page of RAM: 1 while the page holds decoded code. Up to 4 GiB of RAM. */
+export const CODE_PAGES = CODE_TLB + 2 * CODE_TLB_SIZE
+export const CODE_PAGES_SIZE = 1 << 20
+
+/** Micro-ops and the maps from page offset to micro-op; see decode/arena.ts. */
+export const ARENA = CODE_PAGES + CODE_PAGES_SIZE
+
+/** Code page: 64 pointers to sub-maps of 64 pointers to micro-ops. */
+export const CODE_PAGE_SUBMAPS = 64
+
+/** A micro-op. */
+export const UOP_SIZE = 16
+export const UOP_HANDLER = 0
+/** Bits 0–11: offset of the instruction in its page; bits 12–15: its length. */
+export const UOP_PLACE = 2
+export const UOP_BASE = 4
+export const UOP_INDEX = 5
+export const UOP_REG = 6
+export const UOP_SCALE = 7
+export const UOP_DISP = 8
+export const UOP_IMM = 12

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Code } from './code.ts'
+import { ModuleBuilder } from './module.ts'
+
+type Fn = (...args: number[]) => number
+
+function compile(params: number, build: (code: Code) => void): Fn {
+  const module = new ModuleBuilder()
+  module.importMemory('memory', 1, 1)
+  const f = module.func('f', new Array(params).fill('i32'), ['i32'], build)
+  module.export('f', f)
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 })
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(module.build()), { env: { memory } })
+  return instance.exports.f as Fn
+}
+
+describe('code builder', () => {
+  it('adds its parameters', () => {
+    const add = compile(2, (c) => c.return(c.param(0).add(c.param(1))))
+    assert.equal(add(40, 2), 42)
+  })
+  it('evaluates a shared expression once and an unused one never', () => {
+    const f = compile(1, (c) => {
+      c.param(0).divS(0) // would trap
+      const square = c.param(0).mul(c.param(0))
+      c.return(square.add(square))
+    })
+    assert.equal(f(3), 18)
+  })
+  it('reads memory where it was written, not where it is used', () => {
+    const f = compile(0, (c) => {
+      c.store('i32', c.i32(0), 1)
+      const before = c.load('i32', c.i32(0))
+      c.store('i32', c.i32(0), 2)
+      c.return(before)
+    })
+    assert.equal(f(), 1)
+  })
+  it('keeps a value made before a loop alive through all its rounds', () => {
+    const sum = compile(1, (c) => {
+      const step = c.param(0).add(1)
+      const step2 = step.mul(step)
+      const total = c.variable('i32', 0)
+      const i = c.variable('i32', 0)
+      c.while(
+        () => i.get().ltS(10),
+        () => {
+          total.set(total.get().add(step2).add(step))
+          const a = i.get().add(1)
+          i.set(a)
+          c.store('i32', a.mul(4), a)
+        },
+      )
+      c.return(total.get())
+    })
+    assert.equal(sum(2), 120)
+  })
+  it('chooses the case of a switch, or the fallback', () => {
+    const f = compile(1, (c) => {
+      c.switch(c.param(0), [() => c.return(10), () => c.return(11)], () => c.return(99))
+      c.unreachable()
+    })
+    assert.deepEqual([f(0), f(1), f(2), f(-1)], [10, 11, 99, 99])
+  })
+  it('encodes constants of every width', () => {
+    const f = compile(0, (c) => {
+      const wide = c.i64(0x8000000000000000n).shrU(32).wrap()
+      c.return(
+        wide.add(c.i64(-1).wrap()).add(
+          c
+            .i64(2 ** 40)
+            .shrU(40)
+            .wrap(),
+        ),
+      )
+    })
+    assert.equal(f(), -0x80000000)
+  })
+})
