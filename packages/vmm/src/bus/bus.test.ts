@@ -6,10 +6,10 @@ import { type AccessSize, PortBus } from './port-bus.ts'
 function recorder(value = 0) {
   const log: string[] = []
   const device = {
-    portRead: (offset: number, size: AccessSize) => (log.push(`r${size}@${offset}`), value + offset),
+    portRead: (offset: number, size: AccessSize) => log.push(`r${size}@${offset}`) * 0 + value + offset,
     portWrite: (offset: number, size: AccessSize, v: number) =>
       void log.push(`w${size}@${offset}=${v.toString(16)}`),
-    mmioRead: (offset: number, size: AccessSize) => (log.push(`r${size}@${offset}`), value + offset),
+    mmioRead: (offset: number, size: AccessSize) => log.push(`r${size}@${offset}`) * 0 + value + offset,
     mmioWrite: (offset: number, size: AccessSize, v: number) =>
       void log.push(`w${size}@${offset}=${v.toString(16)}`),
   }
