@@ -28,6 +28,7 @@ export const LOCAL_APIC_DEFAULT_BASE = 0xfee0_0000
 
 const TIMER = 0
 const LINT0 = 3
+const LINT1 = 4
 const ERROR = 5
 const TIMER_PERIODIC = 1
 const TIMER_TSC_DEADLINE = 2
@@ -100,6 +101,17 @@ export class LocalApic implements MmioDevice, Saveable<LocalApicState> {
     this.#initialCount = this.#divide = 0
     this.#deadline = { low: 0, high: 0 }
     this.#disarm()
+  }
+
+  /**
+   * What firmware leaves to the operating system: the 8259As' interrupts pass through LINT0, NMI comes at LINT1.
+   * MultiProcessor Specification 1.4, "Virtual Wire Mode".
+   */
+  enterVirtualWireMode(): void {
+    this.#writeSvr(SVR_ENABLED | 0xff)
+    this.#lvt[LINT0] = 0x700
+    this.#lvt[LINT1] = 0x400
+    this.#pins.onChange()
   }
 
   get id(): number {
