@@ -1,1 +1,1 @@
-export {}
+export { decompressors } from './decompress/decompress.ts'

@@ -1,1 +1,26 @@
-export {}
+export { writeAcpiTables } from './boot/acpi/tables.ts'
+export {
+  type BzImage,
+  type Compression,
+  type Decompressors,
+  extractVmlinux,
+  isBzImage,
+  parseBzImage,
+} from './boot/bzimage.ts'
+export type { BootModule } from './boot/context.ts'
+export { type BootProtocol, type BootResult, type KernelImage, loadKernel } from './boot/kernel.ts'
+export type { Clock, Timer, TimerClock, WallClock } from './clock/clock.ts'
+export type { ByteSink } from './devices/pc/uart16550/uart16550.ts'
+export {
+  GuestAddressError,
+  KernelError,
+  MemorySizeError,
+  SnapshotVersionError,
+  TypevisorError,
+} from './errors.ts'
+export { type CreateCpu, type EmulatedCpu, emulated } from './hypervisor/emulated.ts'
+export type { CpuRegisters, EngineName, Exit, Hypervisor, Vcpu, Vm } from './hypervisor/hypervisor.ts'
+export type { MachineExit } from './machine/exit.ts'
+export { Machine, type MachineHost, type MachineOptions } from './machine/machine.ts'
+export { allocateGuestMemory, type GuestMemory, GuestRam } from './memory/guest-memory.ts'
+export { addressRanges, memoryMap } from './memory/memory-map.ts'

@@ -1,1 +1,1 @@
-export {}
+export type { CpuPins } from './pins.ts'

@@ -1,0 +1,67 @@
+// LZ4 documentation, "LZ4 Block Format Description", and "Legacy frame" in "LZ4 Frame Format Description".
+// Ours, because no maintained package reads the legacy frame, which the kernel's build makes.
+
+const LEGACY_MAGIC = 0x184c_2102
+const BLOCK_MAX = 8 << 20
+const MIN_MATCH = 4
+
+/** Unpacks a legacy frame to at most `maxBytes`. */
+export function unlz4Legacy(data: Uint8Array, maxBytes: number): Uint8Array {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  if (data.length < 4 || view.getUint32(0, true) !== LEGACY_MAGIC) throw corrupt('no legacy frame')
+  const output = new Uint8Array(maxBytes)
+  let length = 0
+  for (let at = 4; at + 4 <= data.length; ) {
+    const size = view.getUint32(at, true)
+    at += 4
+    if (size === LEGACY_MAGIC) continue // a frame may follow another
+    if (size === 0 || at + size > data.length) throw corrupt('a block leaves the file')
+    const limit = Math.min(maxBytes, length + BLOCK_MAX)
+    length = unpackBlock(data.subarray(at, at + size), output, length, limit)
+    at += size
+  }
+  return output.subarray(0, length)
+}
+
+/** Unpacks one block to `output` from `start`, not beyond `limit`; returns the end. */
+function unpackBlock(block: Uint8Array, output: Uint8Array, start: number, limit: number): number {
+  let from = 0
+  let to = start
+  /** A length of 15 goes on in further bytes until one is not 255. */
+  const extend = (length: number): number => {
+    if (length < 15) return length
+    for (let byte = 255; byte === 255; length += byte) {
+      if (from >= block.length) throw corrupt('a length is cut off')
+      byte = block[from++]
+    }
+    return length
+  }
+  for (;;) {
+    if (from >= block.length) throw corrupt('a token is cut off')
+    const token = block[from++]
+    const literals = extend(token >> 4)
+    if (from + literals > block.length || to + literals > limit) throw corrupt('literals leave the block')
+    output.set(block.subarray(from, from + literals), to)
+    from += literals
+    to += literals
+    if (from === block.length) return to // the last sequence has no match
+    if (from + 2 > block.length) throw corrupt('an offset is cut off')
+    const offset = block[from] | (block[from + 1] << 8)
+    from += 2
+    const length = extend(token & 15) + MIN_MATCH
+    if (offset === 0 || offset > to - start) throw corrupt('a match is before the block')
+    if (to + length > limit) throw corrupt('a match leaves the block')
+    copyMatch(output, to, offset, length)
+    to += length
+  }
+}
+
+/** A match that overlaps itself repeats: byte by byte where `copyWithin` would not. */
+function copyMatch(output: Uint8Array, to: number, offset: number, length: number): void {
+  if (offset >= length) output.copyWithin(to, to - offset, to - offset + length)
+  else for (let i = 0; i < length; i++) output[to + i] = output[to + i - offset]
+}
+
+function corrupt(why: string): Error {
+  return new Error(`corrupt LZ4 data: ${why}`)
+}

@@ -1,0 +1,110 @@
+// Linux documentation, "The Linux/x86 Boot Protocol": "The Real-Mode Kernel Header", "64-bit Boot Protocol".
+
+import { KernelError, TypevisorError } from '../errors.ts'
+import { Binary } from './binary.ts'
+import { isElf } from './elf.ts'
+
+export type Compression = 'gzip' | 'xz' | 'lz4' | 'zstd'
+
+/**
+ * Unpacks a whole stream of each kind; `lz4` is the legacy frame. A stream that is corrupt, or that gives more than
+ * `maxBytes`, is rejected with an error, whichever.
+ */
+export type Decompressors = Record<Compression, (data: Uint8Array, maxBytes: number) => Promise<Uint8Array>>
+
+export interface BzImage {
+  file: Binary
+  version: number
+  setupBytes: number
+  payload: { offset: number; length: number }
+  has64BitEntry: boolean
+  prefAddress: number
+  initSize: number
+  initrdMax: number
+  commandLineMax: number
+}
+
+const HDRS = 0x5372_6448
+const BOOT_FLAG = 0xaa55
+const XLF_KERNEL_64 = 1
+const MAX_VMLINUX = 0x4000_0000
+/** The oldest protocol with `init_size`: 2.10 (Linux 2.6.31). */
+const OLDEST = 0x020a
+
+export function isBzImage(bytes: Uint8Array): boolean {
+  const file = new Binary(bytes)
+  return file.has(0, 0x206) && file.u16(0x1fe) === BOOT_FLAG && file.u32(0x202) === HDRS
+}
+
+export function parseBzImage(bytes: Uint8Array): BzImage {
+  const file = new Binary(bytes)
+  if (file.u16(0x1fe) !== BOOT_FLAG || file.u32(0x202) !== HDRS) {
+    throw new KernelError('TV_KERNEL_FORMAT', 'The kernel is not a Linux bzImage.')
+  }
+  const version = file.u16(0x206)
+  if (version < OLDEST) {
+    throw new KernelError('TV_KERNEL_UNSUPPORTED', 'The Linux kernel is older than boot protocol 2.10.')
+  }
+  const setupBytes = ((file.u8(0x1f1) || 4) + 1) * 512
+  const payload = { offset: setupBytes + file.u32(0x248), length: file.u32(0x24c) }
+  return {
+    file,
+    version,
+    setupBytes,
+    payload,
+    has64BitEntry: version >= 0x020c && (file.u16(0x236) & XLF_KERNEL_64) !== 0,
+    prefAddress: file.u64(0x258),
+    initSize: file.u32(0x260),
+    initrdMax: file.u32(0x22c),
+    commandLineMax: file.u32(0x238),
+  }
+}
+
+const MAGICS: readonly (readonly [Compression, readonly number[]])[] = [
+  ['gzip', [0x1f, 0x8b]],
+  ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
+  ['lz4', [0x02, 0x21, 0x4c, 0x18]],
+  ['zstd', [0x28, 0xb5, 0x2f, 0xfd]],
+]
+
+/** The ELF file inside a bzImage. Its notes, and so the PVH entry, are only there. */
+export async function extractVmlinux(bzImage: Uint8Array, decompressors: Decompressors): Promise<Uint8Array> {
+  const { file, payload } = parseBzImage(bzImage)
+  const data = file.slice(payload.offset, payload.length)
+  if (isElf(data)) return data
+  const compression = MAGICS.find(([, magic]) => magic.every((byte, i) => data[i] === byte))?.[0]
+  if (!compression) {
+    throw new KernelError(
+      'TV_KERNEL_UNSUPPORTED',
+      'The bzImage is compressed in a way other than gzip, xz, lz4 or zstd.',
+    )
+  }
+  // The build appends the unpacked size; in gzip it is the trailer itself.
+  const size = new Binary(data).u32(data.length - 4)
+  if (size > MAX_VMLINUX)
+    throw new KernelError('TV_KERNEL_FORMAT', 'The bzImage claims to unpack to more than 1 GiB.')
+  const stream = compression === 'gzip' ? data : data.subarray(0, -4)
+  const vmlinux = await unpack(compression, stream, size, decompressors)
+  if (vmlinux.length !== size || !isElf(vmlinux)) {
+    throw new KernelError(
+      'TV_KERNEL_COMPRESSION',
+      `The bzImage's ${compression} payload does not unpack to its kernel.`,
+    )
+  }
+  return vmlinux
+}
+
+async function unpack(
+  compression: Compression,
+  data: Uint8Array,
+  size: number,
+  decompressors: Decompressors,
+): Promise<Uint8Array> {
+  try {
+    return await decompressors[compression](data, size)
+  } catch (cause) {
+    if (cause instanceof TypevisorError) throw cause
+    const message = `The bzImage's ${compression} payload is corrupt.`
+    throw new KernelError('TV_KERNEL_COMPRESSION', message, { cause })
+  }
+}
