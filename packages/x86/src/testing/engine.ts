@@ -31,7 +31,8 @@ export class Checker {
   }
 }
 
-function compareOutcomes(
+/** What differs between two normalized outcomes; clears what is undefined in `actual`, uses `scratch`. */
+export function compareOutcomes(
   actual: StateRecord,
   expected: StateRecord,
   scratch: StateRecord,

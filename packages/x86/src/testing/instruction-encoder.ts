@@ -328,7 +328,7 @@ export class InstructionEncoder {
   /** A register for an address: one that is free to be set; in a sequence, a pointer. */
   #freeRegister(except: number): number {
     const count = this.#mode === 64 ? 16 : 8
-    for (let attempt = 0; attempt < 12; attempt++) {
+    for (let attempt = 0; attempt < 40; attempt++) {
       const register = this.#random.below(this.#refuseRex ? 8 : count)
       if (register === except) continue
       if (this.#case.inSequence ? this.#case.isPointer(register) : this.#isUsable(register)) return register

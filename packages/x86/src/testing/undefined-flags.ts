@@ -101,7 +101,8 @@ export function undefinedResults(encoded: Encoded, input: StateRecord): Undefine
   }
 }
 
-function undefinedStatus(mnemonic: string): number {
+/** Bits of the x87 status word that are undefined after an instruction. */
+export function undefinedStatus(mnemonic: string): number {
   if (!mnemonic.startsWith('f') || DEFINES_CONDITION_CODES.test(mnemonic)) return 0
   return /^f(sin|cos|sincos|ptan)$/.test(mnemonic) ? 0x4100 : C0_C2_C3
 }
