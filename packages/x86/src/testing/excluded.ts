@@ -11,9 +11,12 @@ const XSTATE = 'its image depends on XCR0 and on the processor'
 export const EXCLUDED: Readonly<Record<string, string>> = {
   ...group(
     PRIVILEGED,
-    'hlt clts invd wbinvd invlpg invpcid lgdt lidt lldt ltr lmsw rdmsr wrmsr rdpmc cli sti swapgs sysret sysretq sysexit in out ins outs insb insw insd outsb outsw outsd rsm vmcall vmmcall monitor mwait iret xsetbv',
+    'hlt clts invd wbinvd invlpg invpcid lgdt lidt lldt ltr lmsw rdmsr wrmsr rdpmc cli sti swapgs sysret sysretq sysexit in out ins outs insb insw insd outsb outsw outsd rsm vmcall vmmcall monitor mwait xsetbv',
   ),
-  ...group(SELECTORS, 'sgdt sidt sldt smsw str lar lsl verr verw retf lds les lss lfs lgs callf jmpf'),
+  ...group(
+    SELECTORS,
+    'sgdt sidt sldt smsw str lar lsl verr verw retf iret iretw iretd iretq lds les lss lfs lgs callf jmpf',
+  ),
   ...group(TIME, 'rdtsc rdtscp rdrand rdseed'),
   ...group(PLATFORM, 'cpuid xgetbv rdpid'),
   ...group(KERNEL, 'syscall sysenter int int1 icebp'),

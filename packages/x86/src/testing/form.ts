@@ -93,13 +93,23 @@ const TYPE_BYTES: Record<string, number> = {
   s: 10,
   a: 8,
   pi: 8,
+  qq: 32,
+}
+
+/** Registers and constants that are named outright, and so are not encoded. */
+const IMPLIED = /^(ST0|STi|[ABCD][LH]|[re]?(AX|CX|DX|BX|SP|BP|SI|DI)|[CDEFGS]S|XMM0|\d)$/
+
+/** A form that this encoder does not understand: a mistake in a table, or a notation to be added here. */
+export class FormNotationError extends Error {
+  readonly code = 'TV_FORM_NOTATION'
 }
 
 function parseOperand(text: string): OperandShape {
+  if (IMPLIED.test(text)) return { place: 'implied', kind: 'none', memory: false, register: false, type: '' }
   const entry = LETTERS[text[0]!]
   const type = text.slice(1)
   const known = type in TYPE_BYTES || type === 'v' || type === 'y' || type === 'z' || type === ''
-  if (!entry || !known) return { place: 'implied', kind: 'none', memory: false, register: false, type: '' }
+  if (!entry || !known) throw new FormNotationError(`operand ${text} is in no known notation`)
   const [place, kind, memory, register] = entry
   return { place, kind, memory, register, type }
 }
@@ -122,7 +132,7 @@ export function parseForm(form: EncodableForm): FormShape {
     stackRegister: false,
   }
   if (!vex) for (const token of tokens) parseToken(token, shape)
-  return { ...shape, prefix, vex, operands: form.operands.map(parseOperand) }
+  return { ...shape, prefix, vex, operands: vex ? [] : form.operands.map(parseOperand) }
 }
 
 function parseToken(

@@ -46,23 +46,28 @@ describe('the plan', () => {
     const factory = new CaseFactory()
     for (const variant of ALL) {
       if (BRANCHES.has(variant.instruction.mnemonic)) continue
-      const cases = new Uint8Array(variant.count * RECORD_BYTES)
-      const outcomes = new Uint8Array(variant.count * RECORD_BYTES)
+      const count = Math.min(variant.count, 60)
+      const cases = new Uint8Array(count * RECORD_BYTES)
+      const outcomes = new Uint8Array(count * RECORD_BYTES)
       let completed = 0
-      for (let i = 0; i < variant.count; i++) factory.generate(variant, i, recordAt(cases, i * RECORD_BYTES))
-      cpu.run(cases, outcomes, variant.count)
-      for (let i = 0; i < variant.count; i++) {
+      for (let i = 0; i < count; i++) factory.generate(variant, i, recordAt(cases, i * RECORD_BYTES))
+      cpu.run(cases, outcomes, count)
+      for (let i = 0; i < count; i++) {
         const { view } = recordAt(outcomes, i * RECORD_BYTES)
         if (view.getUint32(OFFSET.stop, true) !== STOP_BREAKPOINT) continue
         completed++
         const length = recordAt(cases, i * RECORD_BYTES).view.getUint32(OFFSET.codeLength, true)
         assert.equal(get64(view, OFFSET.rip), CODE_ADDRESS + length + 1, `${variantName(variant)}, case ${i}`)
       }
-      assert.ok(
-        completed >= variant.count * 0.25,
-        `${variantName(variant)}: only ${completed} of ${variant.count} complete`,
-      )
+      assert.ok(completed >= count * 0.25, `${variantName(variant)}: only ${completed} of ${count} complete`)
     }
+  })
+})
+
+describe('forms', () => {
+  it('in a notation that the encoder does not know are refused, not encoded wrongly', () => {
+    const form = { bytes: '0F 01 /r', operands: ['Gv', 'Qx7'] }
+    assert.throws(() => [...variants([{ mnemonic: 'odd', forms: [form] }])], { code: 'TV_FORM_NOTATION' })
   })
 })
 
@@ -71,7 +76,7 @@ describe('vector files', () => {
     using cpu = new NativeCpu()
     const factory = new CaseFactory()
     const writer = new VectorWriter()
-    const some = ALL.filter((_, i) => i % 5 === 0)
+    const some = ALL.filter((_, i) => i % 9 === 0)
     const recorded: Uint8Array[] = []
     for (const variant of some) {
       writer.beginVariant(variant)
