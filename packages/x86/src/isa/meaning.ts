@@ -573,6 +573,29 @@ export abstract class Meaning extends Code {
     this.if(this.state('i32', L.CPL), () => this.raise(EXCEPTION.GP, 0))
   }
 
+  /** #UD or #NM where the control registers keep x87, MMX, SSE or WAIT instructions from running. */
+  requireX87(): void {
+    this.#requireUnblocked(L.X87_BLOCKED)
+  }
+  requireMmx(): void {
+    this.#requireUnblocked(L.MMX_BLOCKED)
+  }
+  requireSse(): void {
+    this.#requireUnblocked(L.SSE_BLOCKED)
+  }
+  requireWait(): void {
+    this.#requireUnblocked(L.WAIT_BLOCKED)
+  }
+  #requireUnblocked(slot: number): void {
+    const blocked = this.state('i32', slot)
+    this.if(blocked, () => {
+      this.setState('i32', L.FAULT, blocked)
+      this.setState('i32', L.FAULT_ERROR, 0)
+      this.setState('i32', L.CURRENT_UOP, this.uop)
+      this.exit(EXIT.fault)
+    })
+  }
+
   /**
    * Runs a TypeScript routine with i64 arguments; what it leaves in SCRATCH is its result.
    * Operations are in `host/operations.ts`.

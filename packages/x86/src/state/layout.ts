@@ -136,13 +136,18 @@ export const SHADOW = slot(4)
 /** Number of bytes of RAM below the hole, and in all. */
 export const RAM_LOW = slot(8)
 export const RAM_BYTES = slot(8)
+/** What x87, MMX, SSE and WAIT instructions raise (vector + 1) under CR0.EM, TS, MP and CR4.OSFXSR; 0 when they may run. */
+export const X87_BLOCKED = slot(4)
+export const MMX_BLOCKED = slot(4)
+export const SSE_BLOCKED = slot(4)
+export const WAIT_BLOCKED = slot(4)
 /** Physical-address bits that must be zero in a paging entry. */
 export const PHYSICAL_RESERVED = slot(8)
-/** Retired instructions, for counters. */
 export const STATE_END = next
 
 /**
- * Data TLB: one per MMU index (user, supervisor, supervisor with EFLAGS.AC). 1024 entries of 32 bytes: read tag (i64),
+ * Data TLB: one per MMU index (user, supervisor, supervisor with EFLAGS.AC, and user with alignment checks, which is
+ * never filled so that every access takes the slow path). 1024 entries of 32 bytes: read tag (i64),
  * write tag (i64), addend (i32, host offset minus low half of the address), flags. A tag is the page's linear address, or −1.
  */
 export const TLB_ENTRIES = 1024
@@ -157,7 +162,8 @@ export const TLB = 0x4000
 export const MMU_USER = 0
 export const MMU_SUPERVISOR = 1
 export const MMU_SUPERVISOR_AC = 2
-export const MMU_INDICES = 3
+export const MMU_USER_ALIGNED = 3
+export const MMU_INDICES = 4
 
 /** Code TLB: user and supervisor, 256 entries of 16 bytes: tag (i64), code page (i32), global (i32). */
 export const CODE_TLB_ENTRIES = 256
