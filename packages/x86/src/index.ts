@@ -1,1 +1,10 @@
+export {
+  Cpu,
+  type CpuExit,
+  CpuModelError,
+  type CpuOptions,
+  type CpuRegisters,
+  type GuestMemory,
+} from './cpu.ts'
 export type { CpuPins } from './pins.ts'
+export { CPU_MODELS, type CpuModel, DEFAULT_CPU_MODEL } from './system/model.ts'

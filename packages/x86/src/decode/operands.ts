@@ -46,11 +46,9 @@ const TYPE_BYTES: Record<string, number> = {
   ss: 4,
   sd: 8,
   t: 10,
-  p: 6,
   s: 10,
   qq: 32,
   pi: 8,
-  a: 8,
 }
 const GPR = ['AX', 'CX', 'DX', 'BX', 'SP', 'BP', 'SI', 'DI']
 const LOW_BYTE = ['AL', 'CL', 'DL', 'BL']
@@ -131,11 +129,15 @@ export function parseOperand(text: string): OperandSpec {
   const type = text.slice(1)
   const sized = type === 'v' || type === 'y' || type === 'z' ? type : undefined
   const bytes = TYPE_BYTES[type]
-  if (!sized && bytes === undefined) throw new Error(`unknown operand type in ${text}`)
+  if (!sized && bytes === undefined && type !== '' && type !== 'p' && type !== 'a')
+    throw new Error(`unknown operand type in ${text}`)
   const size = (n: number): number => {
     if (sized === 'v') return n
     if (sized === 'y') return n === 8 ? 8 : 4
     if (sized === 'z') return Math.min(n, 4)
+    if (type === 'p') return n + 2
+    if (type === 'a') return n * 2
+    if (type === '') return 0
     return bytes!
   }
   return { text, class: cls, memory, register, size, sized, fixedRegister: undefined, constant: undefined }

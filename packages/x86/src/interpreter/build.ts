@@ -3,7 +3,7 @@ import { operandFor } from '../decode/operands.ts'
 import { buildTables, type DecodeTables, type Entry, variantKey, variantsOf } from '../decode/tables.ts'
 import type { Instruction } from '../isa/instruction.ts'
 import type { Runtime, Variant } from '../isa/meaning.ts'
-import { type Access, type AccessImports, defineAccess } from '../mmu/access.ts'
+import { type AccessImports, defineAccess } from '../mmu/access.ts'
 import { defineWalk } from '../mmu/walk.ts'
 import { EXIT } from '../state/exits.ts'
 import * as L from '../state/layout.ts'
@@ -16,6 +16,7 @@ import {
   defineDispatch,
   defineFlags,
   defineFlushTlb,
+  defineInvalidatePage,
   defineLegacyLinear,
   defineProtectPage,
 } from './routines.ts'
@@ -31,16 +32,17 @@ export interface InterpreterModule {
 
 /** WebAssembly pages of engine memory; most of it is the micro-op arena. */
 export const ENGINE_PAGES = 768
-export const MAX_RAM_PAGES = 65536
+/** RAM of any size from 1 MiB to 4 GiB. */
+const MIN_RAM_PAGES = 16
+const MAX_RAM_PAGES = 65536
 
 export function buildInterpreter(
   instructions: readonly Instruction[],
   groups: readonly RoutineGroup[],
-  ramPages: number,
 ): InterpreterModule {
   const module = new ModuleBuilder()
   module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
-  module.importMemory('ram', ramPages, ramPages)
+  module.importMemory('ram', MIN_RAM_PAGES, MAX_RAM_PAGES)
   const host = module.importFunction('host', ['i32'])
   const imports: AccessImports = {
     mmioRead: module.importFunction('mmioRead', ['i32']),
@@ -52,7 +54,7 @@ export function buildInterpreter(
   const flags = defineFlags(module)
   const dispatch = defineDispatch(module)
   const legacyLinear = defineLegacyLinear(module)
-  const routines = new Map<string, Callable>()
+  const routines = new Map<string, Callable>(Object.entries({ ...access, ...flags, legacyLinear }))
   for (const group of groups) group(module, routines)
   const runtime: Runtime = { ...access, ...flags, ...dispatch, legacyLinear, host, routines }
   const elements = new Map<number, Callable>()
@@ -60,7 +62,12 @@ export function buildInterpreter(
   const tables = buildTables(instructions)
   for (const entry of tables.entries) defineEntry(module, runtime, entry, elements)
   module.table(elements.size, dispatch.handlerType, elements)
-  exportAll(module, access, { walk: walker.walk, hostOf: walker.hostOf, dispatch: dispatch.dispatch })
+  const exported = { walk: walker.walk, hostOf: walker.hostOf, dispatch: dispatch.dispatch }
+  for (const [name, callable] of Object.entries(exported)) module.export(name, callable)
+  const flushTlb = defineFlushTlb(module)
+  module.export('flushTlb', flushTlb)
+  module.export('invalidatePage', defineInvalidatePage(module, flushTlb))
+  module.export('protectPage', defineProtectPage(module))
   module.export(
     'runUop',
     module.func('runUop', HANDLER_PARAMS, HANDLER_RESULTS, (c) => {
@@ -70,15 +77,8 @@ export function buildInterpreter(
       ])
     }),
   )
-  for (const [name, callable] of Object.entries(flags)) module.export(name, callable)
   for (const [name, callable] of routines) module.export(name, callable)
   return { bytes: module.build(), tables, handlers: elements.size }
-}
-
-function exportAll(module: ModuleBuilder, access: Access, others: Record<string, Callable>): void {
-  for (const [name, callable] of Object.entries({ ...access, ...others })) module.export(name, callable)
-  module.export('flushTlb', defineFlushTlb(module))
-  module.export('protectPage', defineProtectPage(module))
 }
 
 function defineEntry(
@@ -91,6 +91,7 @@ function defineEntry(
     const handler = new Handler(runtime, variant)
     const operands = entry.operands.map((spec) => operandFor(spec, variant.size, variant.memory))
     entry.instruction.meaning(handler, ...operands)
+    if (!entry.instruction.endsBlock) handler.next()
     const number = elements.size
     const { size, memory, mode, repeat, addressSize } = variant
     entry.handlers[variantKey(size, memory, mode === 'legacy', repeat, addressSize)] = number

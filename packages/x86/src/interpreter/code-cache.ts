@@ -207,9 +207,9 @@ export class CodeCache {
     return start
   }
 
-  /** Length of the instruction that `single` or `crossing` decoded last. */
-  get lastLength(): number {
-    return this.#decoder.length
+  /** Whether the bytes hold a whole instruction, or something that is none. */
+  isComplete(bytes: Uint8Array, codeSize: CodeSize): boolean {
+    return this.#decoder.decode(bytes, 0, bytes.length, codeSize) !== 'truncated'
   }
 
   /** RAM changed at [host, host + bytes). */
@@ -248,6 +248,9 @@ export class CodeCache {
     }
     runs.length = 0
     page.marks.fill(0)
+    // A page without code may be written at full speed, until code is decoded there again.
+    if (([2, 4, 8] as const).every((size) => !this.#pages.get((page.host / PAGE) * 16 + size)?.runs.length))
+      this.#codePages[page.host / PAGE] = 0
     this.#words.fill(0, page.map >> 2, (page.map >> 2) + L.CODE_PAGE_SUBMAPS)
   }
 }

@@ -2,6 +2,7 @@
 import { Meaning, type Operand, type Runtime, type Variant } from '../isa/meaning.ts'
 import { EXIT } from '../state/exits.ts'
 import * as L from '../state/layout.ts'
+import { EXCEPTION } from '../state/registers.ts'
 import type { Expr } from '../wasm/code.ts'
 import type { LoadKind } from '../wasm/opcodes.ts'
 
@@ -61,7 +62,13 @@ export class Handler extends Meaning {
     return this.load('i32_8u', this.uop, L.UOP_INDEX)
   }
   memorySegment(): Expr {
-    return this.load('i32_8u', this.uop, L.UOP_SCALE)
+    return this.load('i32_8u', this.uop, L.UOP_SCALE).and(7)
+  }
+  memoryAddressIs16(): Expr {
+    return this.load('i32_8u', this.uop, L.UOP_SCALE).and(8)
+  }
+  relative(_operand: Operand): Expr {
+    return this.load('i64_32s', this.uop, L.UOP_IMM)
   }
 
   currentRip(): Expr {
@@ -90,7 +97,7 @@ export class Handler extends Meaning {
 
   /** UOP_DISP holds the micro-op of a target in the same page once it is known; UOP_IMM the displacement. */
   jumpRelative(operand: Operand): void {
-    if (operand.size === 2) return this.#jumpRelative16()
+    if (this.variant.size === 2) return this.#jumpRelative16(operand)
     const link = this.load('i32', this.uop, L.UOP_DISP)
     const stop = this.budget.or(this.state('i32', L.EXIT_REQUEST)).leS(1)
     this.if(link.eqz().or(stop), () => this.tailCall(this.runtime.branchSlow, this.uop, this.budget))
@@ -98,11 +105,10 @@ export class Handler extends Meaning {
   }
 
   /** With a 16-bit operand size the target wraps at 64 KiB. */
-  #jumpRelative16(): void {
-    const target = this.nextRip()
-      .add(this.load('i64_32s', this.uop, L.UOP_IMM))
-      .and(0xffff)
-    this.checkTarget(target)
+  #jumpRelative16(operand: Operand): void {
+    const target = this.nextRip().add(this.relative(operand)).and(0xffff)
+    const limit = this.state('i64_32u', L.SEG + L.CS * L.SEG_SIZE + L.SEG_LIMIT)
+    this.if(target.gtU(limit), () => this.raise(EXCEPTION.GP, 0))
     this.jump(target)
   }
 

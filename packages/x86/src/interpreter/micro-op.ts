@@ -140,6 +140,7 @@ export class MicroOpWriter {
     const d = this.#decoder
     const access = entry.form.access
     const none = access === 'none'
+    if (entry.form.addressAfterPop && d.base === 4) d.disp += d.operandSize
     if (legacy) return this.#legacyAddress(start, entry, offset)
     const segmentSlot =
       none || d.override < L.FS ? L.SLOT.zero : d.override === L.FS ? L.SLOT.fsBase : L.SLOT.gsBase
@@ -175,7 +176,8 @@ export class MicroOpWriter {
     const d = this.#decoder
     const { access, memoryBytes } = entry.form
     const operand = entry.operands[entry.memoryOperand]
-    const bytes = access === 'none' ? 0 : (memoryBytes ?? operand?.size(d.operandSize) ?? 0)
+    const bytes =
+      access === 'none' || access === 'bit' ? 0 : (memoryBytes ?? operand?.size(d.operandSize) ?? 0)
     const write = access ? access === 'w' : entry.memoryOperand === 0
     this.#addressFields(
       start,
@@ -192,7 +194,7 @@ export class MicroOpWriter {
       (d.addressSize === 2 ? EA_ADDRESS16 : 0)
     this.#memory.setInt32(start + L.UOP_IMM, immediate, true)
     const at = this.#afterEa(start + L.UOP_SIZE)
-    this.#memory.setUint8(at + L.UOP_SCALE, d.segment)
+    this.#memory.setUint8(at + L.UOP_SCALE, d.segment | (d.addressSize === 2 ? 8 : 0))
     return at
   }
 

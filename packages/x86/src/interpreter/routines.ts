@@ -1,7 +1,7 @@
 /** Routines that handlers share: flags, dispatch, branches, segment checks, TLB flushes. */
 
 import { EXIT } from '../state/exits.ts'
-import { CF, FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_SUB } from '../state/flags.ts'
+import { ARITHMETIC, CF, FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_SUB } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
 import { EXCEPTION } from '../state/registers.ts'
 import type { Callable, Code, Expr } from '../wasm/code.ts'
@@ -19,6 +19,7 @@ export interface FlagRoutines {
   readonly flagSf: Callable
   readonly flagPf: Callable
   readonly flagAf: Callable
+  readonly arithmeticFlags: Callable
 }
 
 export function defineFlags(module: ModuleBuilder): FlagRoutines {
@@ -28,7 +29,7 @@ export function defineFlags(module: ModuleBuilder): FlagRoutines {
   const kind = (c: Code) => at(c, 'i32', L.FLAG_KIND)
   const bit = (x: Expr, n: number) => x.shrU(n).wrap().and(1)
   const define = (name: string, build: (c: Code) => void) => module.func(name, [], ['i32'], build)
-  return {
+  const flags = {
     flagCf: define('flagCf', (c) => {
       c.if(kind(c).eq(FLAGS_SUB), () => c.return(a(c).ltU(b(c))))
       c.if(kind(c).eq(FLAGS_ADD), () => c.return(r(c).ltU(a(c))))
@@ -70,6 +71,13 @@ export function defineFlags(module: ModuleBuilder): FlagRoutines {
       c.return(bit(a(c), 4))
     }),
   }
+  const arithmeticFlags = module.func('arithmeticFlags', [], ['i64'], (c) => {
+    c.if(kind(c).eq(FLAGS_EXPLICIT), () => c.return(a(c).and(ARITHMETIC)))
+    const low = c.call(flags.flagCf).or(c.call(flags.flagPf).shl(2)).or(c.call(flags.flagAf).shl(4))
+    const high = r(c).eqz().shl(6).or(c.call(flags.flagSf).shl(7)).or(c.call(flags.flagOf).shl(11))
+    c.return(low.or(high).extendU())
+  })
+  return { ...flags, arithmeticFlags }
 }
 
 export interface DispatchRoutines {
@@ -207,6 +215,7 @@ export function defineFlushTlb(module: ModuleBuilder): Callable {
   return module.func('flushTlb', ['i32'], [], (c) => {
     c.if(c.param(0).eqz(), () => {
       c.fillMemory(c.i32(L.TLB), 0xff, L.MMU_INDICES * L.TLB_SIZE + 2 * L.CODE_TLB_SIZE)
+      put(c, 'i32', L.LARGE_PAGES, 0)
       c.return()
     })
     const sweep = (start: number, end: number, step: number, globalAt: number, tags: readonly number[]) => {
@@ -224,6 +233,32 @@ export function defineFlushTlb(module: ModuleBuilder): Callable {
     const dataEnd = L.TLB + L.MMU_INDICES * L.TLB_SIZE
     sweep(L.TLB, dataEnd, L.TLB_ENTRY_SIZE, L.TLB_GLOBAL, [L.TLB_READ, L.TLB_WRITE])
     sweep(L.CODE_TLB, L.CODE_TLB + 2 * L.CODE_TLB_SIZE, L.CODE_TLB_ENTRY_SIZE, 12, [0])
+  })
+}
+
+/**
+ * invalidatePage(): drops the translation of the address in SCRATCH. Where it may be a piece of a large page, whose other
+ * pieces have entries of their own, everything goes.
+ */
+export function defineInvalidatePage(module: ModuleBuilder, flushTlb: Callable): Callable {
+  return module.func('invalidatePage', [], [], (c) => {
+    const address = at(c, 'i64', L.SCRATCH)
+    const page = address.and(-4096)
+    c.if(address.ltS(0).or(at(c, 'i32', L.LARGE_PAGES)), () => {
+      c.call(flushTlb, 0)
+      c.return()
+    })
+    const index = address.wrap().shrU(12)
+    const data = index.and(L.TLB_ENTRIES - 1).mul(L.TLB_ENTRY_SIZE)
+    for (let mmu = 0; mmu < L.MMU_INDICES; mmu++) {
+      for (const tag of [L.TLB_READ, L.TLB_WRITE]) {
+        const where = L.TLB + mmu * L.TLB_SIZE + tag
+        c.if(c.load('i64', data, where).eq(page), () => c.store('i64', data, -1, where))
+      }
+    }
+    const code = index.and(L.CODE_TLB_ENTRIES - 1).mul(L.CODE_TLB_ENTRY_SIZE)
+    for (const where of [L.CODE_TLB, L.CODE_TLB + L.CODE_TLB_SIZE])
+      c.if(c.load('i64', code, where).eq(page), () => c.store('i64', code, -1, where))
   })
 }
 

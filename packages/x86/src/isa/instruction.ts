@@ -21,8 +21,13 @@ export interface Form {
   readonly size64?: 'd64' | 'f64'
   /** The meaning depends on the operand size though no operand says so. */
   readonly sized?: boolean
-  /** What it does to its memory operand: `w` where that comes first, else `r`; `none` computes the address only. */
-  readonly access?: 'r' | 'w' | 'none'
+  /**
+   * What it does to its memory operand: `w` where that comes first, else `r`; `none` computes the offset only; `bit`
+   * reaches around it: outside 64-bit mode its address is an offset that the meaning checks.
+   */
+  readonly access?: 'r' | 'w' | 'none' | 'bit'
+  /** Its address is computed after the stack pointer was incremented. */
+  readonly addressAfterPop?: boolean
   /** Bytes of the memory operand where its type does not say. */
   readonly memoryBytes?: number
   /** Modes in which the encoding exists; everywhere when left out. */

@@ -10,11 +10,12 @@
  */
 
 import { EXIT } from '../state/exits.ts'
-import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB } from '../state/flags.ts'
+import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB, VM } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
-import { EXCEPTION } from '../state/registers.ts'
+import { CR0_PE, CR4_UMIP, EXCEPTION } from '../state/registers.ts'
 import { type Callable, Code, type Expr, type Operandish, type ValueType } from '../wasm/code.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
+import { HOST_OPERATIONS, type HostOperation } from './host-operations.ts'
 
 export type OperandSize = 1 | 2 | 4 | 8
 export type RegisterFile = 'gpr' | 'xmm' | 'mmx' | 'segment' | 'control' | 'debug' | 'x87'
@@ -59,6 +60,8 @@ export interface Runtime {
   readonly flagSf: Callable
   readonly flagPf: Callable
   readonly flagAf: Callable
+  /** The six flags at their places in RFLAGS, i64. */
+  readonly arithmeticFlags: Callable
   readonly dispatch: Callable
   readonly branchSlow: Callable
   /** Host call: host(operation) with arguments in SCRATCH; returns 0, or 1 when it raised a fault. */
@@ -122,6 +125,10 @@ export abstract class Meaning extends Code {
   abstract stringSegment(): Expr
   /** Segment of the memory operand outside 64-bit mode, i32. */
   abstract memorySegment(): Expr
+  /** Outside 64-bit mode: nonzero (i32) where the memory operand has a 16-bit address. */
+  abstract memoryAddressIs16(): Expr
+  /** Displacement of a relative operand, sign-extended. */
+  abstract relative(operand: Operand): Expr
   abstract nextRip(): Expr
   abstract currentRip(): Expr
   /** Goes on with the next instruction. */
@@ -442,6 +449,20 @@ export abstract class Meaning extends Code {
     this.stackStore(-size, size, value)
     this.stackAdjust(-size)
   }
+  /** Loads from the stack segment at RBP, EBP or BP plus `delta`. */
+  framePointerLoad(delta: Expr, size: number): Expr {
+    const offset = this.gpr(5).add(delta)
+    const wrapped = this.long ? offset : offset.and(this.state('i64', L.STACK_MASK))
+    return this.loadMemory(this.segmentAddress(L.SS, wrapped, size, false), size, { stack: true })
+  }
+  /** Faults now if the stack cannot be written at `delta`. */
+  stackProbe(delta: Expr, size: number): void {
+    this.probeWrite(this.segmentAddress(L.SS, this.#stackOffset(delta), size, true), size)
+  }
+  /** Selector in a segment register, i64. */
+  selector(segment: number): Expr {
+    return this.state('i64_16u', L.SEG + segment * L.SEG_SIZE + L.SEG_SELECTOR)
+  }
   /** Pops a value, zero-extended. */
   pop(size: number): Expr {
     const value = this.stackLoad(0, size)
@@ -479,13 +500,7 @@ export abstract class Meaning extends Code {
   }
   /** The six flags at their places in RFLAGS, i64. */
   arithmeticFlags(): Expr {
-    const cf = this.flag('C')
-    const pf = this.flag('P').shl(2)
-    const af = this.flag('A').shl(4)
-    const zf = this.flag('Z').shl(6)
-    const sf = this.flag('S').shl(7)
-    const of = this.flag('O').shl(11)
-    return cf.or(pf).or(af).or(zf).or(sf).or(of).extendU()
+    return this.call(this.runtime.arithmeticFlags)
   }
   /** One flag as an i32, 0 or 1. */
   flag(name: 'C' | 'O' | 'S' | 'Z' | 'P' | 'A'): Expr {
@@ -573,6 +588,21 @@ export abstract class Meaning extends Code {
     this.if(this.state('i32', L.CPL), () => this.raise(EXCEPTION.GP, 0))
   }
 
+  /** #GP(0) in user mode where CR4.UMIP keeps SGDT, SIDT, SLDT, STR and SMSW to the kernel. */
+  requireUmipPermission(): void {
+    const denied = this.state('i32', L.CPL).ne(0).and(this.state('i32', L.CR4).and(CR4_UMIP).ne(0))
+    this.if(denied, () => this.raise(EXCEPTION.GP, 0))
+  }
+  /** Nonzero (i32) in protected mode, and not in virtual-8086 mode. */
+  isProtectedMode(): Expr {
+    const virtual = this.state('i32', L.RFLAGS_SYSTEM).and(VM).ne(0)
+    return this.state('i32', L.CR0).and(CR0_PE).and(virtual.eqz())
+  }
+  /** Base of a segment, i64. */
+  segmentBase(segment: Expr): Expr {
+    return this.load('i64', segment.mul(L.SEG_SIZE), L.SEG + L.SEG_BASE)
+  }
+
   /** #UD or #NM where the control registers keep x87, MMX, SSE or WAIT instructions from running. */
   requireX87(): void {
     this.#requireUnblocked(L.X87_BLOCKED)
@@ -596,14 +626,11 @@ export abstract class Meaning extends Code {
     })
   }
 
-  /**
-   * Runs a TypeScript routine with i64 arguments; what it leaves in SCRATCH is its result.
-   * Operations are in `host/operations.ts`.
-   */
-  host(operation: number, ...args: Operandish[]): void {
+  /** Runs a TypeScript routine with up to six i64 arguments; what it leaves in SCRATCH is its result. */
+  host(operation: HostOperation, ...args: Operandish[]): void {
     for (const [i, arg] of args.entries()) this.setState('i64', L.SCRATCH + i * 8, arg)
     this.setState('i32', L.CURRENT_UOP, this.uop)
-    this.call(this.runtime.host, operation)
+    this.call(this.runtime.host, HOST_OPERATIONS.indexOf(operation))
     this.exitOnFault()
   }
   /** Result word of the last host call. */
@@ -615,6 +642,13 @@ export abstract class Meaning extends Code {
   finishAndLookAgain(): void {
     this.setState('i64', L.RIP, this.nextRip())
     this.exit(EXIT.dispatch)
+  }
+  /** Ends an instruction that has set RIP and perhaps the mode. */
+  leave(): void {
+    this.exit(EXIT.dispatch)
+  }
+  halt(): void {
+    this.exit(EXIT.halt)
   }
 
   /** Calls a routine that an instruction group registered. */

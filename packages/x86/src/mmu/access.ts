@@ -17,6 +17,7 @@ import {
   ACCESS_WRITE,
   WALK_GLOBAL,
   WALK_INFO,
+  WALK_LARGE,
   WALK_WRITABLE,
   type Walker,
 } from './walk.ts'
@@ -82,19 +83,26 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
   const storeWith = defineStore(module, pieces)
   const probeWrite = defineProbeWrite(module, pieces)
 
+  const watch = defineWatch(module)
+  const isMisaligned = defineIsMisaligned(module)
   const slowLoad = module.func('slowLoad', ['i64', 'i32', 'i32'], ['i64'], (c) => {
     c.store('i32', c.i32(0), c.param(2), L.CURRENT_UOP)
+    c.if(c.call(isMisaligned, c.param(0), c.param(1)), () => c.return(0))
+    c.if(at(c, 'i32', L.WATCHING), () => c.call(watch, c.param(0), c.param(1), 0))
     c.return(c.call(loadWith, c.param(0), c.param(1), c.call(dataAccess)))
   })
   const slowLoadForWrite = module.func('slowLoadForWrite', ['i64', 'i32', 'i32'], ['i64'], (c) => {
     c.store('i32', c.i32(0), c.param(2), L.CURRENT_UOP)
     const access = c.call(dataAccess)
+    c.if(c.call(isMisaligned, c.param(0), c.param(1)), () => c.return(0))
     c.if(c.call(probeWrite, c.param(0), c.param(1), access).eqz(), () => c.return(0))
     c.if(c.param(1).and(0xff).gtU(8), () => c.return(0)) // a probe of more than a word reads nothing
     c.return(c.call(loadWith, c.param(0), c.param(1), access))
   })
   const slowStore = module.func('slowStore', ['i64', 'i64', 'i32', 'i32'], [], (c) => {
     c.store('i32', c.i32(0), c.param(3), L.CURRENT_UOP)
+    c.if(c.call(isMisaligned, c.param(0), c.param(2)), () => c.return())
+    c.if(at(c, 'i32', L.WATCHING), () => c.call(watch, c.param(0), c.param(2), 1))
     c.call(storeWith, c.param(0), c.param(1), c.param(2), c.call(dataAccess))
   })
   const slowLoad128 = module.func('slowLoad128', ['i64', 'i32'], ['v128'], (c) => {
@@ -129,6 +137,41 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
   }
 }
 
+/** watch(address, size, write): notes the data breakpoints that the access hits. SDM Vol. 3B, "Debug Registers". */
+function defineWatch(module: ModuleBuilder): Callable {
+  return module.func('watch', ['i64', 'i32', 'i32'], [], (c) => {
+    const [address, write] = [c.param(0), c.param(2)]
+    const end = address.add(c.param(1).and(0xff).extendU())
+    const dr7 = at(c, 'i32', L.DR + 56)
+    for (const i of [0, 1, 2, 3]) {
+      const control = dr7.shrU(16 + i * 4).and(15)
+      const kind = control.and(3)
+      const length = control.shrU(2)
+      const bytes = c.select(length.eq(2), c.i32(8), length.add(1)).extendU()
+      const start = at(c, 'i64', L.DR + i * 8)
+      const matches = kind.eq(3).or(kind.eq(1).and(write))
+      const overlaps = address.ltU(start.add(bytes)).and(start.ltU(end))
+      const enabled = dr7.and(3 << (i * 2)).ne(0)
+      c.if(enabled.and(matches).and(overlaps), () => {
+        c.store('i32', c.i32(0), at(c, 'i32', L.WATCH_HITS).or(1 << i), L.WATCH_HITS)
+      })
+    }
+  })
+}
+
+/** 1 with #AC(0) pending where alignment is checked and the access is not aligned to its size. */
+function defineIsMisaligned(module: ModuleBuilder): Callable {
+  return module.func('isMisaligned', ['i64', 'i32'], ['i32'], (c) => {
+    const checked = at(c, 'i32', L.TLB_BASE).eq(L.TLB + L.MMU_USER_ALIGNED * L.TLB_SIZE)
+    const size = c.param(1).and(0xff)
+    const off = c.param(0).wrap().and(size.sub(1)).ne(0).and(size.leU(8))
+    c.if(checked.and(off).eqz(), () => c.return(0))
+    c.store('i32', c.i32(0), EXCEPTION.AC + 1, L.FAULT)
+    c.store('i32', c.i32(0), 0, L.FAULT_ERROR)
+    c.return(1)
+  })
+}
+
 function defineTranslate(module: ModuleBuilder, walker: Walker): Callable {
   return module.func('translate', ['i64', 'i32'], ['i64'], (c) => {
     const [address, access] = [c.param(0), c.param(1)]
@@ -139,7 +182,11 @@ function defineTranslate(module: ModuleBuilder, walker: Walker): Callable {
       c.store('i64', c.i32(0), gpa, MMIO_ADDRESS)
       c.return(TRANSLATE_MMIO)
     })
-    c.if(access.and(ACCESS_FETCH).eqz(), () => fillTlb(c, address, access, host))
+    const remember = access
+      .and(ACCESS_FETCH)
+      .eqz()
+      .and(at(c, 'i32', L.WATCHING).eqz())
+    c.if(remember, () => fillTlb(c, address, access, host))
     c.return(host)
   })
 }
@@ -165,6 +212,7 @@ function fillTlb(c: Code, address: Expr, access: Expr, host: Expr): void {
   c.store('i64', entry, c.select(writable, page, -1), L.TLB_WRITE)
   c.store('i32', entry, host.sub(address).wrap(), L.TLB_ADDEND)
   c.store('i32', entry, info.and(WALK_GLOBAL).shrU(1), L.TLB_GLOBAL)
+  c.if(info.and(WALK_LARGE).ne(0).and(address.geS(0)), () => c.store('i32', c.i32(0), 1, L.LARGE_PAGES))
 }
 
 /** 1 when all bytes of the access are canonical (or long mode is off); else raises #GP(0) or #SS(0) and returns 0. */

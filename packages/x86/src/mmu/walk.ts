@@ -30,6 +30,7 @@ export const ACCESS_AC = 8
 
 export const WALK_WRITABLE = 1
 export const WALK_GLOBAL = 2
+export const WALK_LARGE = 4
 
 const RAM = 1
 const PTE_P = 1
@@ -261,9 +262,9 @@ class WalkBuilder {
     const leaf = this.#leaf.get()
     const dirty = leaf.and(PTE_D).ne(0).or(write.ne(0))
     const global = leaf.and(PTE_G).ne(0).and(this.#cr4.and(CR4_PGE).ne(0))
-    const info = writable.ne(0).and(dirty).or(global.shl(1))
-    c.store('i32', c.i32(0), info, WALK_INFO)
     const mask = this.#pageMask.get()
+    const info = writable.ne(0).and(dirty).or(global.shl(1)).or(mask.ne(0xfff).shl(2))
+    c.store('i32', c.i32(0), info, WALK_INFO)
     c.return(leaf.and(ADDRESS_MASK).and(mask.xor(-1)).or(this.#address.and(mask)))
   }
 

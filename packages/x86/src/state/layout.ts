@@ -131,6 +131,12 @@ export const SF_LOW = slot(8)
 export const SCRATCH = slot(64)
 /** Set by TypeScript to stop the slice at the next branch; checked where a slice's budget is. */
 export const EXIT_REQUEST = slot(4)
+/** 1 when a TLB holds pieces of a large page in the lower half of the address space. */
+export const LARGE_PAGES = slot(4)
+/** DR7's enable bits: while not zero no translation is remembered, and every access is compared with DR0–DR3. */
+export const WATCHING = slot(4)
+/** Breakpoints that were hit since they were last looked at: bits 0–3 as in DR6. */
+export const WATCH_HITS = slot(4)
 /** Interrupt shadow: instructions left before an interrupt may be taken. */
 export const SHADOW = slot(4)
 /** Number of bytes of RAM below the hole, and in all. */

@@ -576,7 +576,7 @@ export class Code {
   /** The function's entry in the code section: locals and body, without the size. */
   emit(): Uint8Array {
     countUses(this.#statements)
-    return new Emitter(this.params, this.#locals).run(this.#statements)
+    return new Emitter(this.params, this.#locals).run(this.#statements, this.results.length > 0)
   }
 }
 
@@ -678,7 +678,7 @@ class Emitter {
     this.#locals = [...locals]
   }
 
-  run(statements: readonly Statement[]): Uint8Array {
+  run(statements: readonly Statement[], hasResult: boolean): Uint8Array {
     this.#block(statements)
     const body = new ByteWriter()
     const runs: [number, ValueType][] = []
@@ -693,7 +693,7 @@ class Emitter {
       body.u8(VALUE_TYPE_CODE[type])
     }
     body.bytes(this.#out.view())
-    if (!endsControl(statements)) body.u8(0x00)
+    if (hasResult && !endsControl(statements)) body.u8(0x00)
     body.u8(0x0b)
     return body.view()
   }

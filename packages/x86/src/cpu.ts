@@ -1,0 +1,517 @@
+/** The CPU: the generated interpreter with what drives it. */
+import type { CodeSize } from './decode/decoder.ts'
+import { buildInterpreter, ENGINE_PAGES } from './interpreter/build.ts'
+import { CodeCache } from './interpreter/code-cache.ts'
+import { instructions, routineGroups } from './isa/index.ts'
+import { MMIO_ADDRESS, TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu/access.ts'
+import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from './mmu/walk.ts'
+import type { CpuPins } from './pins.ts'
+import { EXIT } from './state/exits.ts'
+import { IF, RF, TF } from './state/flags.ts'
+import * as L from './state/layout.ts'
+import { EXCEPTION, GPR_NAMES } from './state/registers.ts'
+import { type InertMsrs, RESET_MSRS, updateFpu } from './system/control.ts'
+import { Core, type EngineExports } from './system/core.ts'
+import { deliver, type Source } from './system/interrupts.ts'
+import { CPU_MODELS, type CpuModel, DEFAULT_CPU_MODEL } from './system/model.ts'
+import { hostOperations } from './system/operations.ts'
+import { noticeInterrupts } from './system/ports.ts'
+import { report } from './system/report.ts'
+
+/** Guest RAM: its first `lowBytes` are at guest-physical 0, the rest at 4 GiB. */
+export interface GuestMemory {
+  readonly memory: WebAssembly.Memory
+  readonly bytes: number
+  readonly lowBytes: number
+}
+
+export interface CpuOptions {
+  readonly memory: GuestMemory
+  readonly pins: CpuPins
+  /** Name of a CPU model; `x86-64-v2` where it is left out. */
+  readonly model?: string
+  /** Sees every exception before it is delivered, with RIP set; true ends the slice there. For debuggers and tests. */
+  readonly intercept?: (vector: number, errorCode: number) => boolean
+}
+
+/** State that a boot protocol demands; what is left out is as after reset in that mode, with flat segments. */
+export interface CpuRegisters {
+  readonly mode: 'real' | 'protected32' | 'long64'
+  readonly rip: bigint
+  readonly rflags?: number
+  readonly cr0?: number
+  readonly cr3?: number
+  readonly cr4?: number
+  readonly efer?: number
+  readonly gpr?: Partial<Record<(typeof GPR_NAMES)[number], bigint>>
+}
+
+export type CpuExit =
+  | { readonly kind: 'slice' }
+  | { readonly kind: 'hlt' }
+  | { readonly kind: 'shutdown'; readonly reason: string }
+
+/** An unknown CPU model was asked for. */
+export class CpuModelError extends Error {
+  readonly code = 'TV_CPU_MODEL'
+}
+
+const SLICE: CpuExit = { kind: 'slice' }
+const HLT: CpuExit = { kind: 'hlt' }
+const PAGE = 4096
+const MAX_LENGTH = 15
+const EXIT_BIT = 0x80000000 | 0
+const DR6_BS = 1 << 14
+
+function findModel(name: string): CpuModel {
+  const model = CPU_MODELS.find((candidate) => candidate.name === name)
+  if (model) return model
+  const known = CPU_MODELS.map((candidate) => candidate.name).join(', ')
+  throw new CpuModelError(`There is no CPU model "${name}"; there are ${known}.`)
+}
+
+/** The interpreter of a model is made once and serves all CPUs. */
+const interpreters = new Map<CpuModel, ReturnType<typeof compile>>()
+function interpreterFor(model: CpuModel): ReturnType<typeof compile> {
+  const known = interpreters.get(model) ?? compile(model)
+  interpreters.set(model, known)
+  return known
+}
+function compile(model: CpuModel) {
+  const supported = instructions.filter(({ feature }) => !feature || model.features.has(feature))
+  const { bytes, tables } = buildInterpreter(supported, routineGroups)
+  return { module: new WebAssembly.Module(bytes), tables }
+}
+
+/** One x86-64 CPU on guest RAM and pins. */
+export class Cpu {
+  readonly #core: Core
+  readonly #cache: CodeCache
+  readonly #memory: GuestMemory
+  readonly #ram: Uint8Array
+  readonly #pins: CpuPins
+  readonly #inert: InertMsrs = new Map()
+  readonly #intercept: CpuOptions['intercept']
+  #halted = false
+  #exitRequested = false
+  /** What the last exceptions were, for a report. */
+  #shutdown: string | undefined
+  #lastEvent: { vector: number; errorCode: number; rip: bigint } | undefined
+
+  constructor(options: CpuOptions) {
+    const model = findModel(options.model ?? DEFAULT_CPU_MODEL)
+    const { module, tables } = interpreterFor(model)
+    const engine = new WebAssembly.Memory({ initial: ENGINE_PAGES, maximum: ENGINE_PAGES })
+    this.#memory = options.memory
+    this.#pins = options.pins
+    this.#intercept = options.intercept
+    this.#ram = new Uint8Array(options.memory.memory.buffer)
+    this.#core = new Core(engine.buffer, options.pins)
+    const host = hostOperations({
+      core: this.#core,
+      model,
+      inert: this.#inert,
+      deliver: (vector, source) => this.#deliver(vector, 0, source),
+    })
+    const instance = new WebAssembly.Instance(module, {
+      env: {
+        engine,
+        ram: options.memory.memory,
+        host,
+        mmioRead: (size: number) => this.#mmioRead(size),
+        mmioWrite: (size: number) => this.#mmioWrite(size),
+        codeWritten: (at: number, bytes: number) => this.#cache.written(at >>> 0, bytes),
+      },
+    })
+    this.#core.exports = instance.exports as unknown as EngineExports
+    this.#cache = new CodeCache({
+      engineMemory: engine.buffer,
+      ram: () => this.#ram,
+      tables,
+      flushed: () => this.#core.exports.flushTlb(0),
+      protect: (page) => this.#core.exports.protectPage(page | 0),
+    })
+    this.reset()
+  }
+
+  /** The state after power-up. SDM Vol. 3A, "Processor State After Reset". */
+  reset(): void {
+    const core = this.#core
+    core.words.fill(0, 0, L.STATE_END >> 2)
+    core.setPair(L.RAM_LOW, this.#memory.lowBytes | 0, Math.floor(this.#memory.lowBytes / 2 ** 32))
+    core.setPair(L.RAM_BYTES, this.#memory.bytes | 0, Math.floor(this.#memory.bytes / 2 ** 32))
+    core.setPair(L.PHYSICAL_RESERVED, 0, 0x000fff00)
+    core.setWord(L.CR0, 0x60000010)
+    core.flags = 2
+    core.setPair(L.XCR0, 1, 0)
+    core.setWord(L.MXCSR, 0x1f80)
+    core.setWord(L.FPU_CONTROL, 0x40)
+    core.setWord(L.DR + 48, 0xffff0ff0 | 0)
+    core.setWord(L.DR + 56, 0x400)
+    core.setGpr32(2, 0x000106ca)
+    for (let segment = L.ES; segment <= L.TR; segment++) {
+      core.setSegmentWord(segment, L.SEG_LIMIT, 0xffff)
+      core.setSegmentWord(segment, L.SEG_ATTRIBUTES, segment === L.CS ? 0x9b : 0x93)
+    }
+    core.setSegmentWord(L.LDTR, L.SEG_ATTRIBUTES, 0x82)
+    core.setSegmentWord(L.TR, L.SEG_ATTRIBUTES, 0x8b)
+    core.setSegmentWord(L.CS, L.SEG_SELECTOR, 0xf000)
+    core.setBase(L.CS, 0xffff0000 | 0)
+    core.setWord(L.GDTR_LIMIT, 0xffff)
+    core.setWord(L.IDTR_LIMIT, 0xffff)
+    core.setRip(0xfff0)
+    core.tscAdjust = 0
+    this.#inert.clear()
+    for (const [index, value] of RESET_MSRS) this.#inert.set(index, value)
+    this.#halted = false
+    this.#exitRequested = false
+    this.#shutdown = undefined
+    this.#lastEvent = undefined
+    updateFpu(core)
+    core.exports.updateMode()
+    this.#cache.flush()
+  }
+
+  /** Brings the CPU from reset to the state of a boot protocol. */
+  setState(registers: CpuRegisters): void {
+    const core = this.#core
+    const pair = (at: number, value: bigint): void =>
+      core.setPair(at, Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)))
+    if (registers.mode !== 'real') this.#flatSegments(registers.mode === 'long64')
+    const protectedMode = registers.mode === 'real' ? 0x60000010 : 0x11
+    const long = registers.mode === 'long64'
+    core.setWord(L.CR0, (registers.cr0 ?? (long ? 0x80000011 : protectedMode)) | 0x10)
+    core.setPair(L.CR3, registers.cr3 ?? 0, 0)
+    core.setWord(L.CR4, registers.cr4 ?? (long ? 0x20 : 0))
+    core.setWord(L.EFER, registers.efer ?? (long ? 0x500 : 0))
+    core.flags = registers.rflags ?? 2
+    for (const [name, value] of Object.entries(registers.gpr ?? {}))
+      pair(L.REGS + GPR_NAMES.indexOf(name as (typeof GPR_NAMES)[number]) * 8, value)
+    pair(L.RIP, registers.rip)
+    if (registers.mode === 'real') {
+      core.setSegmentWord(L.CS, L.SEG_SELECTOR, 0)
+      core.setBase(L.CS, 0)
+    }
+    core.exports.flushTlb(0)
+    updateFpu(core)
+    core.exports.updateMode()
+  }
+
+  #flatSegments(long: boolean): void {
+    const { exports } = this.#core
+    exports.setFlat(L.CS, 0x10, long ? 0xaf9b : 0xcf9b)
+    for (const segment of [L.ES, L.SS, L.DS, L.FS, L.GS]) exports.setFlat(segment, 0x18, 0xcf93)
+  }
+
+  /** Ends the running slice at the next branch. */
+  requestExit(): void {
+    this.#exitRequested = true
+    this.#core.setWord(L.EXIT_REQUEST, EXIT_BIT)
+  }
+
+  /** RAM was written from outside. */
+  memoryWritten(gpa: number, length: number): void {
+    if (length > 0)
+      this.#cache.written(gpa < this.#memory.lowBytes ? gpa : gpa - 2 ** 32 + this.#memory.lowBytes, length)
+  }
+
+  /** Bytes of the state, laid out as in state/layout.ts. */
+  get state(): DataView {
+    return new DataView(this.#core.words.buffer, 0, L.STATE_END)
+  }
+  /** RFLAGS. */
+  get flags(): number {
+    return this.#core.flags >>> 0
+  }
+  /** Makes what follows from the state after it was changed through `state`. */
+  stateChanged(): void {
+    updateFpu(this.#core)
+    this.#core.exports.flushTlb(0)
+    this.#core.exports.updateMode()
+    this.#halted = false
+  }
+
+  /** Counters of the code cache. */
+  get counters(): CodeCache['counters'] {
+    return this.#cache.counters
+  }
+
+  /** Runs at most about `maxInstructions`; interrupts are taken from the pins on the way. */
+  run(maxInstructions: number): CpuExit {
+    const core = this.#core
+    const { words } = core
+    let budget = Math.min(maxInstructions, 0x3fffffff)
+    for (;;) {
+      if (this.#shutdown !== undefined) return { kind: 'shutdown', reason: this.#shutdown }
+      if (this.#takeInterrupt()) budget--
+      if (this.#halted) {
+        this.#exitRequested = false
+        return HLT
+      }
+      if (budget <= 0 || this.#exitRequested) {
+        this.#exitRequested = false
+        return SLICE
+      }
+      words[L.EXIT_REQUEST >> 2] = 0
+      if (this.#mustStep()) {
+        this.#step()
+        budget--
+        continue
+      }
+      const code = core.exports.dispatch(budget | 0)
+      budget = words[L.BUDGET >> 2]!
+      if (code === EXIT.decode) budget = this.#decode(budget)
+      else budget -= this.#finish(code)
+    }
+  }
+
+  /** What is left to do after an exit; returns instructions to charge. */
+  #finish(code: number): number {
+    if (code === EXIT.fault) {
+      this.#fault()
+      return 1
+    }
+    if (code === EXIT.halt) this.#halted = true
+    return 0
+  }
+
+  #takeInterrupt(): boolean {
+    const core = this.#core
+    const enabled = (core.word(L.RFLAGS_SYSTEM) & IF) !== 0 && core.word(L.SHADOW) === 0
+    if (!enabled || !this.#pins.interruptPending()) return false
+    const vector = this.#pins.acknowledgeInterrupt()
+    if (vector < 0) return false
+    this.#halted = false
+    this.#deliver(vector, 0, 'hardware')
+    return true
+  }
+
+  #deliver(vector: number, errorCode: number, source: Source): void {
+    const core = this.#core
+    if (source !== 'hardware' && this.#intercept?.(vector, errorCode)) return this.requestExit()
+    if (source === 'fault') this.#lastEvent = { vector, errorCode, rip: core.pair(L.RIP) }
+    if (!deliver(core, vector, errorCode, source)) this.#tripleFault(vector)
+  }
+
+  #tripleFault(vector: number): void {
+    const rip = this.#core.pair(L.RIP).toString(16)
+    this.#shutdown = `triple fault: vector ${vector} at RIP ${rip}h could not be delivered, nor could a double fault`
+    this.#core.setWord(L.FAULT, 0)
+    this.requestExit()
+  }
+
+  /** Delivers the exception of the instruction at CURRENT_UOP. */
+  #fault(): void {
+    this.#core.ripFromUop(false)
+    this.#faultAtRip()
+  }
+  #faultAtRip(): void {
+    const core = this.#core
+    const vector = core.word(L.FAULT) - 1
+    const errorCode = core.word(L.FAULT_ERROR)
+    core.setWord(L.FAULT, 0)
+    core.setWord(L.SHADOW, 0)
+    this.#deliver(vector, errorCode, vector === EXCEPTION.DB ? 'trap' : 'fault')
+  }
+
+  // ---- code ----
+
+  /** Linear address of RIP, as two words. */
+  #linear(): { low: number; high: number } {
+    const core = this.#core
+    const [low, high] = [core.word(L.RIP), core.word(L.RIP + 4)]
+    if (core.codeSize === 8) return { low, high }
+    return { low: (low + core.segmentWord(L.CS, L.SEG_BASE)) | 0, high: 0 }
+  }
+
+  /** Bytes from RIP to the end of the code segment. */
+  #roomInSegment(): number {
+    const core = this.#core
+    if (core.codeSize === 8) return Infinity
+    return (core.segmentWord(L.CS, L.SEG_LIMIT) >>> 0) - (core.word(L.RIP) >>> 0) + 1
+  }
+
+  #translateFetch(low: number, high: number): number {
+    const core = this.#core
+    core.setResult(0, low, high)
+    return core.exports.translateAt(ACCESS_FETCH | (core.cpl === 3 ? ACCESS_USER : 0))
+  }
+
+  /** Makes micro-ops for RIP and, where it can, enters them into the code TLB; returns the budget left. */
+  #decode(budget: number): number {
+    const core = this.#core
+    this.#cache.reserve()
+    const { low, high } = this.#linear()
+    const room = this.#roomInSegment()
+    const offset = low & (PAGE - 1)
+    const host = this.#translateFetch(low, high)
+    if (host === TRANSLATE_FAULT) {
+      this.#faultAtRip()
+      return budget - 1
+    }
+    const wholePage = room >= PAGE - offset
+    if (host >= 0 && wholePage) {
+      const info = core.word(WALK_INFO)
+      const page = host - offset
+      const size = core.codeSize as CodeSize
+      if (this.#cache.decode(page, offset, size) !== 0) {
+        this.#enterCodeTlb(low, high, this.#cache.page(page, size), info)
+        return budget
+      }
+    }
+    return this.#runAlone(budget)
+  }
+
+  #enterCodeTlb(low: number, high: number, page: number, info: number): void {
+    const core = this.#core
+    const entry =
+      core.word(L.CODE_TLB_BASE) + ((low >>> 12) & (L.CODE_TLB_ENTRIES - 1)) * L.CODE_TLB_ENTRY_SIZE
+    core.setPair(entry, low & ~(PAGE - 1), high)
+    core.setWord(entry + 8, page)
+    core.setWord(entry + 12, info & WALK_GLOBAL ? 1 : 0)
+  }
+
+  /** Runs the instruction at RIP from its own micro-op, then goes on while the budget lasts. */
+  #runAlone(budget: number): number {
+    const core = this.#core
+    const bytes = this.#gather()
+    if (!bytes) {
+      this.#faultAtRip()
+      return budget - 1
+    }
+    this.#cache.reserve()
+    const { low, high } = this.#linear()
+    const offset = low & (PAGE - 1)
+    const key = (high & 0x1fffff) * 2 ** 32 + (low >>> 0)
+    const uop = this.#cache.crossing(key, bytes, offset, core.codeSize as CodeSize)
+    const rip = core.word(L.RIP) >>> 0
+    const borrow = rip < offset ? 1 : 0
+    core.setPair(L.REGS + L.SLOT.ripBase * 8, (rip - offset) | 0, core.word(L.RIP + 4) - borrow)
+    const code = core.exports.runUop(uop, budget | 0)
+    const left = core.word(L.BUDGET)
+    if (code === EXIT.decode) return left
+    return left - this.#finish(code)
+  }
+
+  /** The bytes of the instruction at RIP, from one page or two; undefined with a fault pending. */
+  #gather(): Uint8Array | undefined {
+    const core = this.#core
+    const room = this.#roomInSegment()
+    const { low, high } = this.#linear()
+    const inPage = PAGE - (low & (PAGE - 1))
+    const first = this.#fetch(low, high, Math.min(MAX_LENGTH, inPage, Math.max(room, 0)))
+    if (!first) return undefined
+    const size = core.codeSize as CodeSize
+    if (this.#cache.isComplete(first, size)) return first
+    const more = Math.min(MAX_LENGTH, room) - first.length
+    if (more <= 0) {
+      if (room < MAX_LENGTH) this.#setFault(EXCEPTION.GP)
+      return room < MAX_LENGTH ? undefined : first
+    }
+    const next = (low >>> 0) + first.length
+    const carry = next > 0xffffffff && size === 8 ? 1 : 0
+    const second = this.#fetch(next | 0, high + carry, more)
+    if (!second) return undefined
+    const all = new Uint8Array(first.length + second.length)
+    all.set(first)
+    all.set(second, first.length)
+    return all
+  }
+
+  #setFault(vector: number): void {
+    this.#core.setWord(L.FAULT, vector + 1)
+    this.#core.setWord(L.FAULT_ERROR, 0)
+  }
+
+  #fetch(low: number, high: number, count: number): Uint8Array | undefined {
+    const core = this.#core
+    if (count === 0) {
+      this.#setFault(EXCEPTION.GP)
+      return undefined
+    }
+    const host = this.#translateFetch(low, high)
+    if (host === TRANSLATE_FAULT) return undefined
+    if (host !== TRANSLATE_MMIO) return this.#ram.subarray(host, host + count)
+    const gpa = (core.word(MMIO_ADDRESS + 4) >>> 0) * 2 ** 32 + (core.word(MMIO_ADDRESS) >>> 0)
+    return Uint8Array.from({ length: count }, (_, i) => this.#pins.mmioRead(gpa + i, 1))
+  }
+
+  // ---- single steps ----
+
+  #mustStep(): boolean {
+    const core = this.#core
+    return (core.word(L.RFLAGS_SYSTEM) & TF) !== 0 || core.word(L.SHADOW) !== 0 || core.word(L.WATCHING) !== 0
+  }
+
+  /** One instruction, with what TF, the interrupt shadow and breakpoints ask for. */
+  #step(): void {
+    const core = this.#core
+    const traced = (core.word(L.RFLAGS_SYSTEM) & TF) !== 0
+    if (core.word(L.WATCHING) !== 0 && this.#codeBreakpoint()) return
+    const shadow = core.word(L.SHADOW)
+    core.setWord(L.SHADOW, 0)
+    core.setWord(L.WATCH_HITS, 0)
+    core.setWord(L.RFLAGS_SYSTEM, core.word(L.RFLAGS_SYSTEM) & ~RF)
+    const before = this.#lastEvent
+    this.#runAlone(1)
+    const faulted = this.#lastEvent !== before
+    const hits = core.word(L.WATCH_HITS)
+    // A trap is held back by a shadow that begins now (MOV SS), not by one that ends.
+    if (faulted || (shadow === 0 && core.word(L.SHADOW) !== 0 && !traced)) return
+    if (!traced && hits === 0) return
+    core.setWord(L.DR + 48, core.word(L.DR + 48) | (traced ? DR6_BS : 0) | hits)
+    this.#halted = false
+    this.#deliver(EXCEPTION.DB, 0, 'trap')
+  }
+
+  /** Delivers #DB for a breakpoint on the instruction at RIP, unless RF holds it back. */
+  #codeBreakpoint(): boolean {
+    const core = this.#core
+    if (core.word(L.RFLAGS_SYSTEM) & RF) return false
+    const { low, high } = this.#linear()
+    const dr7 = core.word(L.DR + 56)
+    let hits = 0
+    for (let i = 0; i < 4; i++) {
+      const enabled = (dr7 >> (i * 2)) & 3
+      const isExecution = ((dr7 >> (16 + i * 4)) & 15) === 0
+      const matches = core.word(L.DR + i * 8) === low && core.word(L.DR + i * 8 + 4) === high
+      if (enabled && isExecution && matches) hits |= 1 << i
+    }
+    if (hits === 0) return false
+    core.setWord(L.DR + 48, core.word(L.DR + 48) | hits)
+    this.#deliver(EXCEPTION.DB, 0, 'fault')
+    return true
+  }
+
+  // ---- memory that is not RAM ----
+
+  #mmioAddress(): number {
+    const { words } = this.#core
+    return (words[(MMIO_ADDRESS + 4) >> 2]! >>> 0) * 2 ** 32 + (words[MMIO_ADDRESS >> 2]! >>> 0)
+  }
+  #mmioRead(size: number): void {
+    const gpa = this.#mmioAddress()
+    const narrow = size === 8 ? 4 : (size as 1 | 2 | 4)
+    const low = this.#pins.mmioRead(gpa, narrow) | 0
+    const high = size === 8 ? this.#pins.mmioRead(gpa + 4, 4) | 0 : 0
+    this.#core.setResult(0, low, high)
+    noticeInterrupts(this.#core)
+  }
+  #mmioWrite(size: number): void {
+    const gpa = this.#mmioAddress()
+    const [low, high] = [this.#core.argument(0), this.#core.argumentHigh(0)]
+    const mask = size === 1 ? 0xff : size === 2 ? 0xffff : 0xffffffff
+    this.#pins.mmioWrite(gpa, size === 8 ? 4 : (size as 1 | 2 | 4), (low & mask) >>> 0)
+    if (size === 8) this.#pins.mmioWrite(gpa + 4, 4, high >>> 0)
+    noticeInterrupts(this.#core)
+  }
+
+  /** Registers, the last exception and the code around RIP, for a person to read. */
+  report(): string {
+    const { low, high } = this.#linear()
+    const host = this.#translateFetch(low, high)
+    this.#core.setWord(L.FAULT, 0)
+    const code = host >= 0 ? this.#ram.subarray(host, Math.min(host + 16, this.#ram.length)) : undefined
+    return report(this.#core, code, this.#lastEvent)
+  }
+}

@@ -1,0 +1,37 @@
+/** All instructions, and the routines that their meanings call. */
+import type { RoutineGroup } from '../interpreter/build.ts'
+import { systemRoutines } from '../system/routines.ts'
+import { ALU } from './alu.ts'
+import { BIT } from './bit.ts'
+import { CONTROL } from './control.ts'
+import { DECIMAL } from './decimal.ts'
+import { FLAG } from './flag.ts'
+import type { Instruction } from './instruction.ts'
+import { integerRoutines } from './integer-routines.ts'
+import { PORTS } from './io.ts'
+import { MOVE } from './move.ts'
+import { MULTIPLY } from './multiply.ts'
+import { SEGMENTS } from './segment.ts'
+import { SHIFT } from './shift.ts'
+import { STACK } from './stack.ts'
+import { STRING } from './string.ts'
+import { SYSTEM } from './system.ts'
+
+export const instructions: readonly Instruction[] = [
+  ...ALU,
+  ...MULTIPLY,
+  ...SHIFT,
+  ...MOVE,
+  ...BIT,
+  ...FLAG,
+  ...DECIMAL,
+  ...CONTROL,
+  ...STACK,
+  ...STRING,
+  ...SEGMENTS,
+  ...SYSTEM,
+  ...PORTS,
+]
+
+/** In the order in which they build on each other. */
+export const routineGroups: readonly RoutineGroup[] = [systemRoutines, integerRoutines]
