@@ -94,6 +94,8 @@ export class Cpu {
   readonly #intercept: CpuOptions['intercept']
   #halted = false
   #exitRequested = false
+  /** Events delivered so far. */
+  #events = 0
   /** What the last exceptions were, for a report. */
   #shutdown: string | undefined
   #lastEvent: { vector: number; errorCode: number; rip: bigint } | undefined
@@ -288,6 +290,7 @@ export class Cpu {
 
   #deliver(vector: number, errorCode: number, source: Source): void {
     const core = this.#core
+    this.#events++
     if (source !== 'hardware' && this.#intercept?.(vector, errorCode)) return this.requestExit()
     if (source === 'fault') this.#lastEvent = { vector, errorCode, rip: core.pair(L.RIP) }
     if (!deliver(core, vector, errorCode, source)) this.#tripleFault(vector)
@@ -452,12 +455,13 @@ export class Cpu {
     core.setWord(L.SHADOW, 0)
     core.setWord(L.WATCH_HITS, 0)
     core.setWord(L.RFLAGS_SYSTEM, core.word(L.RFLAGS_SYSTEM) & ~RF)
-    const before = this.#lastEvent
+    const before = this.#events
     this.#runAlone(1)
-    const faulted = this.#lastEvent !== before
+    // INT n and faults clear TF: they are not followed by a trap.
+    const delivered = this.#events !== before
     const hits = core.word(L.WATCH_HITS)
     // A trap is held back by a shadow that begins now (MOV SS), not by one that ends.
-    if (faulted || (shadow === 0 && core.word(L.SHADOW) !== 0 && !traced)) return
+    if (delivered || (shadow === 0 && core.word(L.SHADOW) !== 0 && !traced)) return
     if (!traced && hits === 0) return
     core.setWord(L.DR + 48, core.word(L.DR + 48) | (traced ? DR6_BS : 0) | hits)
     this.#halted = false

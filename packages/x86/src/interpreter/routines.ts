@@ -195,7 +195,9 @@ export function defineLegacyLinear(module: ModuleBuilder): Callable {
     const expandDown = code.eqz().and(attributes.and(4).ne(0))
     const badType = c.select(write, code.or(readWrite.eqz()), code.and(readWrite.eqz()))
     const top = c.select(attributes.and(1 << 14), c.i64(0xffffffff), 0xffff)
-    const outside = c.select(expandDown, offset.leU(limit).or(last.gtU(top)), last.gtU(limit))
+    // A segment of 4 GiB has no end: accesses wrap around.
+    const past = last.gtU(limit).and(limit.ne(0xffffffff))
+    const outside = c.select(expandDown, offset.leU(limit).or(last.gtU(top)), past)
     const bad = badType.or(outside).or(c.load('i32', cache, L.SEG_UNUSABLE))
     c.if(bad, () => {
       put(c, 'i32', L.FAULT, c.select(segment.eq(L.SS), c.i32(EXCEPTION.SS + 1), EXCEPTION.GP + 1))

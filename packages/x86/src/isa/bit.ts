@@ -33,7 +33,7 @@ function bitTest(mnemonic: string, opcode: string, number: number, change?: Chan
         if (change) u.write(base!, change(value, mask))
         return
       }
-      const address = bitAddress(u, base!, offset!, index)
+      const address = bitAddress(u, base!, offset!, index, change !== undefined)
       if (change) u.probeWrite(address, base!.size)
       const value = u.loadMemory(address, base!.size)
       if (change) u.storeMemory(address, base!.size, change(value, mask))
@@ -43,14 +43,14 @@ function bitTest(mnemonic: string, opcode: string, number: number, change?: Chan
 }
 
 /** A bit offset in a register reaches memory around the operand: the word that holds the bit is accessed. */
-function bitAddress(u: Meaning, base: Operand, offset: Operand, index: Expr): Expr {
+function bitAddress(u: Meaning, base: Operand, offset: Operand, index: Expr, write: boolean): Expr {
   const { size } = base
   const start = u.address(base)
   const words = offset.kind === 'immediate' ? u.i64(0) : index.shrS(Math.log2(size * 8)).mul(size)
   const address = start.add(words)
   if (u.long) return address
   const wrapped = u.select(u.memoryAddressIs16(), address.and(0xffff), address.and(0xffffffff))
-  return u.segmentAddress(u.memorySegment(), wrapped, size, true)
+  return u.segmentAddress(u.memorySegment(), wrapped, size, write)
 }
 
 const BT = bitTest('bt', 'A3', 4)

@@ -76,10 +76,12 @@ function loop(mnemonic: string, opcode: string, test: ((u: Meaning) => Expr) | u
   })
 }
 
-/** Pushes the return address after the target is known to be good. */
+/** The return address is stored before the target is checked, as on Intel's CPUs; the stack pointer moves after. */
 function call(u: Meaning, target: Expr): void {
+  const { size } = u.variant
+  u.stackStore(-size, size, u.nextRip())
   u.checkTarget(target)
-  u.push(u.variant.size, u.nextRip())
+  u.stackAdjust(-size)
 }
 
 const CALL = instruction({

@@ -45,7 +45,7 @@ export const MOVSX = instruction({
 export const MOVSXD = instruction({
   mnemonic: 'movsxd',
   spec: 'SDM Vol. 2B, "MOVSX/MOVSXD—Move With Sign-Extension"',
-  forms: [{ bytes: '63 /r', operands: ['Gv', 'Ed'], modes: 'only64' }],
+  forms: [{ bytes: '63 /r', operands: ['Gv', 'Ez'], modes: 'only64' }],
   meaning: (u, dst, src) => u.write(dst!, u.read(src!)),
 })
 

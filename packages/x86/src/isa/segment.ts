@@ -161,15 +161,15 @@ function examine(mnemonic: string, opcode: string, operation: 'accessRights' | '
 const ARPL = instruction({
   mnemonic: 'arpl',
   spec: 'SDM Vol. 2A, "ARPL—Adjust RPL Field of Segment Selector"',
-  forms: [{ bytes: '63 /r', operands: ['Ew', 'Gw'], modes: 'no64' }],
+  forms: [{ bytes: '63 /r', operands: ['Ew', 'Gw'], modes: 'no64', access: 'r' }],
   meaning: (u, target, source) => {
     requireProtectedMode(u)
     const rpl = u.readUnsigned(source!).and(3)
-    const old = u.readForWrite(target!)
+    const old = u.read(target!)
     const lower = old.and(3).ltU(rpl)
     const others = u.arithmeticFlags().and(~0x40)
+    u.if(lower, () => u.write(target!, old.and(-4).or(rpl)))
     u.flagsExplicit(others.or(lower.extendU().shl(6)))
-    u.write(target!, u.select(lower, old.and(-4).or(rpl), old))
   },
 })
 

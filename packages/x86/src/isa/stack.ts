@@ -41,7 +41,7 @@ const POP = instruction({
   },
 })
 
-/** PUSHA stores from the top down and POPA loads from the bottom up; nothing changes when one of them faults. */
+/** PUSHA stores from the top down and POPA loads from the bottom up; the stack pointer moves last. */
 const PUSHA = instruction({
   mnemonic: 'pusha',
   spec: 'SDM Vol. 2B, "PUSHA/PUSHAD—Push All General-Purpose Registers"',
@@ -60,11 +60,8 @@ const POPA = instruction({
   modeSensitive: true,
   meaning: (u) => {
     const { size } = u.variant
-    const values = [7, 6, 5, 3, 2, 1, 0].map((register) => ({
-      register,
-      value: u.stackLoad((7 - register) * size, size),
-    }))
-    for (const { register, value } of values) u.setGpr(register, size, value)
+    for (const register of [7, 6, 5, 3, 2, 1, 0])
+      u.setGpr(register, size, u.stackLoad((7 - register) * size, size))
     u.stackAdjust(size * 8)
   },
 })
@@ -177,13 +174,18 @@ const SEGMENT_OPCODES: readonly [number, string, string, 'no64' | undefined][] =
   [L.GS, '0F A8', '0F A9', undefined],
 ]
 
+/** With a 32-bit operand size only 16 bits are written; what was above them in the stack's slot stays, as on Intel's CPUs. */
 const PUSH_SEGMENT = SEGMENT_OPCODES.map(([segment, push, , modes]) =>
   instruction({
     mnemonic: 'push',
     spec: PUSH.spec,
     forms: [{ bytes: push, operands: [], sized: true, ...D64, ...(modes && { modes }) }],
     modeSensitive: true,
-    meaning: (u) => u.push(u.variant.size, u.selector(segment)),
+    meaning: (u) => {
+      const { size } = u.variant
+      u.stackStore(-size, size === 4 ? 2 : size, u.selector(segment))
+      u.stackAdjust(-size)
+    },
   }),
 )
 const POP_SEGMENT = SEGMENT_OPCODES.filter(([, , pop]) => pop !== '').map(([segment, , pop, modes]) =>

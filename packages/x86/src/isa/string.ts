@@ -44,16 +44,17 @@ export function advance(u: Meaning, register: number, by: Expr): void {
   u.setGpr(register, addressSize, u.gpr(register).add(by))
 }
 
-/**
- * Repeats `element` while the count is not zero (and `again` holds). `stretch` may do several elements at once: it returns
- * how many it did, 0 for none.
- */
-export function repeated(
-  u: Meaning,
-  element: () => void,
-  again?: () => Expr,
-  stretch?: (count: Expr) => Expr,
-): void {
+interface Repetition {
+  /** Goes on only while this holds, after an element. */
+  readonly again?: () => Expr
+  /** May do several elements at once: returns how many it did, 0 for none. */
+  readonly stretch?: (count: Expr) => Expr
+  /** What is left to do when the slice ends in the middle. */
+  readonly finish?: () => void
+}
+
+/** Repeats `element` while the count is not zero. */
+export function repeated(u: Meaning, element: () => void, { again, stretch, finish }: Repetition = {}): void {
   const { repeat, addressSize } = u.variant
   if (repeat === 'none') return element()
   const spent = u.variable('i32', 0)
@@ -71,7 +72,7 @@ export function repeated(
       if (again) u.branchIf(leave, again().eqz())
       spent.set(spent.get().add(done.get().shrU(3).wrap()).add(1))
       u.branchIf(leave, u.gpr(RCX, addressSize).eqz())
-      u.chargeAndCheck(spent.get(), () => {})
+      u.chargeAndCheck(spent.get(), finish ?? (() => {}))
       u.branch(more)
     })
   })
@@ -174,7 +175,7 @@ const MOVS = instruction({
       advance(u, RSI, step)
       advance(u, RDI, step)
     }
-    repeated(u, element, undefined, (count) => moveStretch(u, count, size))
+    repeated(u, element, { stretch: (count) => moveStretch(u, count, size) })
   },
 })
 
@@ -189,7 +190,7 @@ const STOS = instruction({
       u.storeMemory(targetAddress(u, size, true), size, u.gpr(0, size))
       advance(u, RDI, stringStep(u, size))
     }
-    repeated(u, element, undefined, (count) => storeStretch(u, count, size))
+    repeated(u, element, { stretch: (count) => storeStretch(u, count, size) })
   },
 })
 
@@ -207,9 +208,29 @@ const LODS = instruction({
   },
 })
 
-/** REPE goes on while ZF is set, REPNE while it is clear. */
-function whileZero(u: Meaning): () => Expr {
-  return () => (u.variant.repeat === 'rep' ? u.flag('Z') : u.flag('Z').eqz())
+/**
+ * Compares elements while they are equal (REPE) or differ (REPNE). Flags are set when it ends: a fault on the way leaves them
+ * as they were before the instruction. The target is read before the source, as on Intel's CPUs.
+ */
+function compareElements(u: Meaning, size: number, read: () => { a: Expr; b: Expr }): void {
+  const a = u.variable('i64')
+  const b = u.variable('i64')
+  const setFlags = () => u.flagsSub(a.get(), b.get(), u.signExtend(a.get().sub(b.get()), size))
+  const element = () => {
+    const values = read()
+    a.set(values.a)
+    b.set(values.b)
+  }
+  if (u.variant.repeat === 'none') {
+    element()
+    return setFlags()
+  }
+  const equal = () => a.get().eq(b.get())
+  const again = () => (u.variant.repeat === 'rep' ? equal() : equal().eqz())
+  u.if(u.gpr(RCX, u.variant.addressSize).ne(0), () => {
+    repeated(u, element, { again, finish: setFlags })
+    setFlags()
+  })
 }
 
 const CMPS = instruction({
@@ -219,15 +240,14 @@ const CMPS = instruction({
   ...COMMON,
   meaning: (u, operand) => {
     const size = elementSize(u, operand)
-    const element = () => {
-      const a = u.loadMemory(sourceAddress(u, size), size, { signed: true })
+    compareElements(u, size, () => {
       const b = u.loadMemory(targetAddress(u, size, false), size, { signed: true })
-      u.flagsSub(a, b, u.signExtend(a.sub(b), size))
+      const a = u.loadMemory(sourceAddress(u, size), size, { signed: true })
       const step = stringStep(u, size)
       advance(u, RSI, step)
       advance(u, RDI, step)
-    }
-    repeated(u, element, whileZero(u))
+      return { a, b }
+    })
   },
 })
 
@@ -238,13 +258,11 @@ const SCAS = instruction({
   ...COMMON,
   meaning: (u, operand) => {
     const size = elementSize(u, operand)
-    const element = () => {
+    compareElements(u, size, () => {
       const b = u.loadMemory(targetAddress(u, size, false), size, { signed: true })
-      const a = u.gprSigned(0, size)
-      u.flagsSub(a, b, u.signExtend(a.sub(b), size))
       advance(u, RDI, stringStep(u, size))
-    }
-    repeated(u, element, whileZero(u))
+      return { a: u.gprSigned(0, size), b }
+    })
   },
 })
 

@@ -9,7 +9,7 @@ export interface EncodableForm {
   readonly repeat?: 'rep' | 'repe'
   readonly size64?: 'd64' | 'f64'
   readonly sized?: boolean
-  readonly access?: 'r' | 'w' | 'none'
+  readonly access?: 'r' | 'w' | 'none' | 'bit'
   readonly memoryBytes?: number
   readonly modes?: 'only64' | 'no64'
 }
