@@ -94,6 +94,8 @@ export class Cpu {
   readonly #intercept: CpuOptions['intercept']
   #halted = false
   #exitRequested = false
+  /** Instructions charged so far: exact but for REP strings, which count less. */
+  retired = 0
   /** Events delivered so far. */
   #events = 0
   /** What the last exceptions were, for a report. */
@@ -261,6 +263,7 @@ export class Cpu {
         continue
       }
       const code = core.exports.dispatch(budget | 0)
+      this.retired += budget - words[L.BUDGET >> 2]!
       budget = words[L.BUDGET >> 2]!
       if (code === EXIT.decode) budget = this.#decode(budget)
       else budget -= this.#finish(code)
@@ -392,6 +395,7 @@ export class Cpu {
     core.setPair(L.REGS + L.SLOT.ripBase * 8, (rip - offset) | 0, core.word(L.RIP + 4) - borrow)
     const code = core.exports.runUop(uop, budget | 0)
     const left = core.word(L.BUDGET)
+    this.retired += budget - left
     if (code === EXIT.decode) return left
     return left - this.#finish(code)
   }

@@ -79,13 +79,13 @@ function exchange(u: Meaning, dst: Operand, src: Operand): void {
   u.write(src, a)
 }
 
-/** 0F 18 to 0F 1F are hints: prefetches, CET, MPX and multi-byte NOP. */
+/** 0D and 18 to 1F are hints: prefetches, CET, MPX and multi-byte NOP. */
 export const NOP = instruction({
   mnemonic: 'nop',
   spec: 'SDM Vol. 2B, "NOP—No Operation", "PAUSE—Spin Loop Hint"',
   forms: [
     { bytes: 'F3 90', operands: [] },
-    ...['0D', '19', '1A', '1B', '1C', '1D', '1E', '1F'].map((opcode) => ({
+    ...['0D', '18', '19', '1A', '1B', '1C', '1D', '1E', '1F'].map((opcode) => ({
       bytes: `0F ${opcode} /r`,
       operands: ['Ev'],
       access: 'none' as const,

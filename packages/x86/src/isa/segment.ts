@@ -161,14 +161,22 @@ function examine(mnemonic: string, opcode: string, operation: 'accessRights' | '
 const ARPL = instruction({
   mnemonic: 'arpl',
   spec: 'SDM Vol. 2A, "ARPL—Adjust RPL Field of Segment Selector"',
-  forms: [{ bytes: '63 /r', operands: ['Ew', 'Gw'], modes: 'no64', access: 'r' }],
+  forms: [{ bytes: '63 /r', operands: ['Ew', 'Gw'], modes: 'no64', access: 'bit' }],
+  modeSensitive: true,
   meaning: (u, target, source) => {
     requireProtectedMode(u)
     const rpl = u.readUnsigned(source!).and(3)
-    const old = u.read(target!)
+    const address = (write: boolean) => u.segmentAddress(u.memorySegment(), u.address(target!), 2, write)
+    const isMemory = target!.kind === 'memory'
+    const old = isMemory ? u.loadMemory(address(false), 2) : u.read(target!)
     const lower = old.and(3).ltU(rpl)
     const others = u.arithmeticFlags().and(~0x40)
-    u.if(lower, () => u.write(target!, old.and(-4).or(rpl)))
+    // Memory is written, and the right to write it checked, only where something changes.
+    u.if(lower, () => {
+      const adjusted = old.and(-4).or(rpl)
+      if (isMemory) u.storeMemory(address(true), 2, adjusted)
+      else u.write(target!, adjusted)
+    })
     u.flagsExplicit(others.or(lower.extendU().shl(6)))
   },
 })

@@ -25,14 +25,16 @@ const POP = instruction({
   spec: 'SDM Vol. 2B, "POP—Pop a Value From the Stack"',
   forms: [
     { bytes: '58+r', operands: ['Zv'], ...D64 },
-    { bytes: '8F /0', operands: ['Ev'], addressAfterPop: true, ...D64 },
+    { bytes: '8F /0', operands: ['Ev'], access: 'bit', addressAfterPop: true, ...D64 },
   ],
   modeSensitive: true,
   meaning: (u, target) => {
     const { size } = u.variant
     const value = u.stackLoad(0, size)
     if (target!.kind === 'memory') {
-      u.write(target!, value)
+      const offset = u.address(target!)
+      const address = u.long ? offset : u.segmentAddress(u.memorySegment(), offset, size, true)
+      u.storeMemory(address, size, value)
       u.stackAdjust(size)
     } else {
       u.stackAdjust(size)

@@ -97,11 +97,15 @@ export function masksAfter(parts: readonly Part[], input: StateRecord): Mask[] |
   const masks: Mask[] = []
   let flags = 0
   let statusWord = 0
+  // After a branch a part may not run: then it defines nothing.
+  let branched = false
   for (const { encoded, mnemonic } of parts) {
     if (encoded) {
       if (flagsRead(mnemonic) & flags || (statusWord && READS_STATUS.test(mnemonic))) return undefined
-      flags = flagsAfter(flags, encoded, input)
-      if (DEFINES_STATUS.test(mnemonic)) statusWord = 0
+      const after = flagsAfter(flags, encoded, input)
+      flags = branched ? flags | after : after
+      if (DEFINES_STATUS.test(mnemonic) && !branched) statusWord = 0
+      branched ||= encoded.form.operands.some((operand) => operand[0] === 'J') || mnemonic === 'ret'
       statusWord |= undefinedStatus(mnemonic)
     }
     masks.push({ flags, statusWord })
