@@ -364,8 +364,32 @@ export class Cpu {
         this.#enterCodeTlb(low, high, this.#cache.page(page, size), info)
         return budget
       }
+      if (this.#decodeCrossing({ low, high, page, info, room })) return budget
     }
     return this.#runAlone(budget)
+  }
+
+  /** The same for an instruction that ends on the next page; false where it must run alone. */
+  #decodeCrossing(at: { low: number; high: number; page: number; info: number; room: number }): boolean {
+    const core = this.#core
+    const size = core.codeSize as CodeSize
+    const offset = at.low & (PAGE - 1)
+    const bytes = this.#gather()
+    if (!bytes || bytes.length <= PAGE - offset || at.room < 2 * PAGE) {
+      core.setWord(L.FAULT, 0)
+      return false
+    }
+    const next = (at.low | (PAGE - 1)) + 1
+    const carry = next === 0 && size === 8 ? 1 : 0
+    const nextHost = this.#translateFetch(next, at.high + carry)
+    if (nextHost < 0) {
+      core.setWord(L.FAULT, 0)
+      return false
+    }
+    this.#enterCodeTlb(next, at.high + carry, this.#cache.page(nextHost, size), core.word(WALK_INFO))
+    this.#cache.decodeCrossing(at.page, offset, nextHost, bytes, size)
+    this.#enterCodeTlb(at.low, at.high, this.#cache.page(at.page, size), at.info)
+    return true
   }
 
   #enterCodeTlb(low: number, high: number, page: number, info: number): void {

@@ -7,18 +7,19 @@ import { type AccessImports, defineAccess } from '../mmu/access.ts'
 import { defineWalk } from '../mmu/walk.ts'
 import { EXIT } from '../state/exits.ts'
 import * as L from '../state/layout.ts'
-import { EXCEPTION } from '../state/registers.ts'
 import type { Callable } from '../wasm/code.ts'
 import { ModuleBuilder } from '../wasm/module.ts'
 import { HANDLER_PARAMS, HANDLER_RESULTS, Handler } from './handler.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL, INTERNAL_COUNT } from './micro-op.ts'
 import {
+  codeTlbEntry,
   defineDispatch,
   defineFlags,
   defineFlushTlb,
   defineInvalidatePage,
   defineLegacyLinear,
   defineProtectPage,
+  linearOfRip,
 } from './routines.ts'
 
 /** Adds routines of an instruction group (soft float, …) to the module; meanings call them by name. */
@@ -133,7 +134,20 @@ function defineInternal(module: ModuleBuilder, runtime: Runtime, elements: Map<n
     u.setState('i32', L.CURRENT_UOP, u.uop)
     u.exit(EXIT.fault)
   })
-  internal(INTERNAL.cross, PLAIN, (u) => u.raise(EXCEPTION.UD))
+  internal(INTERNAL.cross, PLAIN, (u) => {
+    const rip = u.select(u.state('i32', L.CODE_SIZE).eq(8), u.currentRip(), u.currentRip().and(0xffffffff))
+    const next = linearOfRip(u, rip).and(-4096).add(4096)
+    const entry = codeTlbEntry(u, next)
+    const same = u.load('i32', entry, 8).eq(u.load('i32', u.uop, L.UOP_DISP))
+    u.if(u.load('i64', entry).eq(next).and(same), () => {
+      const first = u.load('i32', u.uop, L.UOP_IMM)
+      const handler = u.load('i32_16u', first, L.UOP_HANDLER)
+      u.tailCallIndirect(runtime.handlerType, handler, [first, u.budget])
+    })
+    u.setState('i64', L.RIP, rip)
+    u.setState('i32', L.BUDGET, u.budget)
+    u.return(EXIT.decode)
+  })
   const setEa = (u: Handler, linear: ReturnType<Handler['nextRip']>) => {
     u.setState('i64', L.REGS + L.SLOT.ea * 8, linear)
     u.nextMicroOp()

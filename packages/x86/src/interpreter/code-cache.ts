@@ -109,14 +109,50 @@ export class CodeCache {
   decode(host: number, offset: number, codeSize: CodeSize): number {
     const page = this.#page(host, codeSize)
     const known = this.#lookUp(page, offset)
-    if (known) return known
-    if (this.#codePages[host / PAGE] === 0) {
-      this.#codePages[host / PAGE] = 1
-      this.#protect(host)
-    }
+    if (known) return this.#isCrossing(known) ? 0 : known
+    this.#beginCode(host)
     const start = this.#next
     this.#run(page, offset)
     return this.#next === start ? 0 : start
+  }
+
+  #beginCode(host: number): void {
+    if (this.#codePages[host / PAGE] !== 0) return
+    this.#codePages[host / PAGE] = 1
+    this.#protect(host)
+  }
+
+  #isCrossing(uop: number): boolean {
+    return (this.#words[uop >> 2]! & 0xffff) === INTERNAL.cross
+  }
+
+  /**
+   * Enters an instruction that begins at `offset` of one page and ends on another into the first page's map. Its first
+   * micro-op checks that the next linear page is still that other one.
+   */
+  decodeCrossing(
+    host: number,
+    offset: number,
+    nextHost: number,
+    bytes: Uint8Array,
+    codeSize: CodeSize,
+  ): void {
+    const page = this.#page(host, codeSize)
+    const next = this.#page(nextHost, codeSize)
+    const known = this.#lookUp(page, offset)
+    if (known && this.#words[(known + L.UOP_DISP) >> 2] === next.map) return
+    this.#beginCode(host)
+    this.#beginCode(nextHost)
+    const start = this.#next
+    this.#next = start + L.UOP_SIZE
+    const uop = this.single(bytes, offset, codeSize)
+    const end = this.#next
+    this.#writer.internal(start, INTERNAL.cross, offset, 0, uop, next.map)
+    this.#next = start
+    this.#finish(page, [offset, start], end)
+    next.runs.push(start, end)
+    this.#mark(page, offset, PAGE - offset)
+    this.#mark(next, 0, bytes.length - (PAGE - offset))
   }
 
   #lookUp(page: CodePage, offset: number): number {
@@ -242,6 +278,10 @@ export class CodeCache {
     for (let i = 0; i < runs.length; i += 2) {
       for (let at = runs[i]!; at < runs[i + 1]!; at += L.UOP_SIZE) {
         const word = this.#words[at >> 2]!
+        if ((word & 0xffff) === INTERNAL.cross) {
+          this.#words[(at + L.UOP_DISP) >> 2] = 0
+          continue
+        }
         // `goto` looks its target up anyway.
         if ((word & 0xffff) !== INTERNAL.goto) this.#words[at >> 2] = (word & 0xffff0000) | INTERNAL.stale
       }

@@ -100,12 +100,14 @@ export function defineDispatch(module: ModuleBuilder): DispatchRoutines {
   return { handlerType, dispatch, branchSlow }
 }
 
-function linearOfRip(c: Code, rip: Expr): Expr {
+/** Linear address of an instruction pointer. */
+export function linearOfRip(c: Code, rip: Expr): Expr {
   const segmented = rip.add(at(c, 'i64', L.SEG + L.CS * L.SEG_SIZE + L.SEG_BASE)).and(0xffffffff)
   return c.select(at(c, 'i32', L.CODE_SIZE).eq(8), rip, segmented)
 }
 
-function codeTlbEntry(c: Code, linear: Expr): Expr {
+/** The code TLB's entry for a linear address. */
+export function codeTlbEntry(c: Code, linear: Expr): Expr {
   return at(c, 'i32', L.CODE_TLB_BASE).add(
     linear
       .wrap()
