@@ -13,9 +13,11 @@ import { MOVE } from './move.ts'
 import { MULTIPLY } from './multiply.ts'
 import { SEGMENTS } from './segment.ts'
 import { SHIFT } from './shift.ts'
+import { SSE_STATE, sseStateRoutines } from './sse-state.ts'
 import { STACK } from './stack.ts'
 import { STRING } from './string.ts'
 import { SYSTEM } from './system.ts'
+import { X87_CONTROL } from './x87-control.ts'
 
 export const instructions: readonly Instruction[] = [
   ...ALU,
@@ -31,7 +33,9 @@ export const instructions: readonly Instruction[] = [
   ...SEGMENTS,
   ...SYSTEM,
   ...PORTS,
+  ...SSE_STATE,
+  ...X87_CONTROL,
 ]
 
 /** In the order in which they build on each other. */
-export const routineGroups: readonly RoutineGroup[] = [systemRoutines, integerRoutines]
+export const routineGroups: readonly RoutineGroup[] = [systemRoutines, integerRoutines, sseStateRoutines]

@@ -29,7 +29,7 @@ export const X87 = 0x400
 
 let next = 0x480
 function slot(bytes: number): number {
-  const size = Math.max(bytes, 4)
+  const size = Math.min(Math.max(bytes, 4), 64)
   next = (next + size - 1) & -size
   const at = next
   next += bytes
@@ -127,6 +127,8 @@ export const SF_FLAGS = slot(4)
 export const SF_HIGH = slot(4)
 export const SF_LOW = slot(8)
 
+/** Image of FXSAVE's area while it is made or taken apart: 512 bytes. */
+export const FX_IMAGE = slot(512)
 /** Scratch for values that cross to TypeScript (wide MMIO, MSRs, host calls): 64 bytes. */
 export const SCRATCH = slot(64)
 /** Set by TypeScript to stop the slice at the next branch; checked where a slice's budget is. */
