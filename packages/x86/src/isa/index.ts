@@ -11,8 +11,11 @@ import { integerRoutines } from './integer-routines.ts'
 import { PORTS } from './io.ts'
 import { MOVE } from './move.ts'
 import { MULTIPLY } from './multiply.ts'
+import { PACKED_ARITHMETIC } from './packed-arithmetic.ts'
+import { PACKED_SHUFFLE } from './packed-shuffle.ts'
 import { SEGMENTS } from './segment.ts'
 import { SHIFT } from './shift.ts'
+import { EMMS, SSE_MOVE } from './sse-move.ts'
 import { SSE_STATE, sseStateRoutines } from './sse-state.ts'
 import { STACK } from './stack.ts'
 import { STRING } from './string.ts'
@@ -34,6 +37,10 @@ export const instructions: readonly Instruction[] = [
   ...SYSTEM,
   ...PORTS,
   ...SSE_STATE,
+  ...SSE_MOVE,
+  ...PACKED_ARITHMETIC,
+  ...PACKED_SHUFFLE,
+  EMMS,
   ...X87_CONTROL,
 ]
 
