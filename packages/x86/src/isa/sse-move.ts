@@ -110,7 +110,8 @@ function maskedStore(u: Meaning, value: (i: number) => Expr, mask: (i: number) =
   const { addressSize } = u.variant
   const base = u.zeroExtend(u.gpr(7), addressSize)
   const address = u.segmentAddress(u.stringSegment(), base, bytes, true)
-  for (let i = 0; i < bytes; i++) u.if(mask(i).and(0x80).ne(0), () => u.storeMemory(address.add(i), 1, value(i)))
+  for (let i = 0; i < bytes; i++)
+    u.if(mask(i).and(0x80).ne(0), () => u.storeMemory(address.add(i), 1, value(i)))
 }
 const byteOf = (u: Meaning, operand: Operand, file: number) => (i: number) =>
   u.load('i64_8u', u.offsetOf(operand), file + i)
@@ -234,6 +235,7 @@ export const EMMS: Instruction = instruction({
   forms: [{ bytes: 'NP 0F 77', operands: [] }],
   meaning: (u) => {
     enterMmx(u)
+    u.setState('i32', L.FPU_TOP, 0)
     u.setState('i32', L.FPU_TAGS, 0)
   },
 })

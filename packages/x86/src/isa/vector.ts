@@ -81,6 +81,8 @@ export function mmx(
     ...(OPTIONAL.has(extension) && { feature: extension }),
     meaning: (u, ...operands) => {
       enterMmx(u)
+      // A store that faults has already cleared TOP, on Intel's CPUs; a load that faults has not.
+      if (operands[0]?.kind === 'memory') u.setState('i32', L.FPU_TOP, 0)
       meaning(u, ...operands)
       markMmx(u)
     },
@@ -103,12 +105,13 @@ export function packedMmx(
   opcode: string,
   combine: Combine,
   extension: Extension = 'mmx',
+  source: 'Qq' | 'Qd' = 'Qq',
 ): Instruction {
   return mmx(
     mnemonic,
-    [{ bytes: `NP 0F ${opcode} /r`, operands: ['Pq', 'Qq'] }],
+    [{ bytes: `NP 0F ${opcode} /r`, operands: ['Pq', source] }],
     (u, dst, src) => {
-      const b = readLanes(u, src!)
+      const b = low64(u, u.readLow(src!))
       writeLanes(u, dst!, combine(u, readLanes(u, dst!), b, 8))
     },
     extension,
