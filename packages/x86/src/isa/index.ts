@@ -17,6 +17,7 @@ import { SEGMENTS } from './segment.ts'
 import { SHIFT } from './shift.ts'
 import { EMMS, SSE_MOVE } from './sse-move.ts'
 import { SSE_STATE, sseStateRoutines } from './sse-state.ts'
+import { SSE_STRING, sseStringRoutines } from './sse-string.ts'
 import { STACK } from './stack.ts'
 import { STRING } from './string.ts'
 import { SYSTEM } from './system.ts'
@@ -41,8 +42,14 @@ export const instructions: readonly Instruction[] = [
   ...PACKED_ARITHMETIC,
   ...PACKED_SHUFFLE,
   EMMS,
+  ...SSE_STRING,
   ...X87_CONTROL,
 ]
 
 /** In the order in which they build on each other. */
-export const routineGroups: readonly RoutineGroup[] = [systemRoutines, integerRoutines, sseStateRoutines]
+export const routineGroups: readonly RoutineGroup[] = [
+  systemRoutines,
+  integerRoutines,
+  sseStateRoutines,
+  sseStringRoutines,
+]

@@ -1,0 +1,185 @@
+/**
+ * String comparisons of SSE4.2. SDM Vol. 2A, "Imm8 Control Byte Operation for PCMPESTRI / PCMPESTRM / PCMPISTRI / PCMPISTRM".
+ *
+ * One routine computes the result bits of all four instructions from two vectors, two lengths and the control byte.
+ */
+import * as L from '../state/layout.ts'
+import type { Callable, Code, Expr } from '../wasm/code.ts'
+import type { ModuleBuilder } from '../wasm/module.ts'
+import type { Instruction } from './instruction.ts'
+import type { Meaning, Operand } from './meaning.ts'
+import { LANES, sse } from './vector.ts'
+
+/** Where the routine finds its operands: the first (a set, ranges or a needle), and the second, which is searched. */
+const FIRST = LANES
+const SECOND = LANES + 16
+
+/** Element `i` of an operand, sign-extended where the control byte says signed; i32. */
+function element(c: Code, base: number, i: Expr, control: Expr): Expr {
+  const byte = (kind: 'i32_8u' | 'i32_8s') => c.load(kind, i, base)
+  const word = (kind: 'i32_16u' | 'i32_16s') => c.load(kind, i.shl(1), base)
+  const signed = control.and(2)
+  return c.choose(
+    'i32',
+    control.and(1),
+    () => c.select(signed, word('i32_16s'), word('i32_16u')),
+    () => c.select(signed, byte('i32_8s'), byte('i32_8u')),
+  )
+}
+
+/** stringLength(base, control): elements before the first that is zero. */
+function defineLength(module: ModuleBuilder): Callable {
+  return module.func('stringLength', ['i32', 'i32'], ['i32'], (c) => {
+    const value = c.load('v128', c.param(0))
+    const zero = c.zero('v128')
+    const bytes = value.simd('i8x16.eq', zero).simdMixed('i8x16.bitmask').or(0x10000).ctz()
+    const words = value.simd('i16x8.eq', zero).simdMixed('i16x8.bitmask').or(0x100).ctz()
+    c.return(c.select(c.param(1).and(1), words, bytes))
+  })
+}
+
+/** compareStrings(control, length of the first, length of the second): IntRes2. */
+function defineCompare(module: ModuleBuilder): Callable {
+  return module.func('compareStrings', ['i32', 'i32', 'i32'], ['i32'], (c) => {
+    const [control, firstLength, secondLength] = [c.param(0), c.param(1), c.param(2)]
+    const count = c.select(control.and(1), c.i32(8), 16)
+    const result = c.variable('i32', 0)
+    const j = c.variable('i32', 0)
+    const i = c.variable('i32', 0)
+    const forEach = (variable: typeof i, end: Expr, body: () => void) => {
+      variable.set(0)
+      c.while(
+        () => variable.get().ltU(end),
+        () => {
+          body()
+          variable.set(variable.get().add(1))
+        },
+      )
+    }
+    const set = (where: Expr) => result.set(result.get().or(c.i32(1).shl(where)))
+    const first = (at: Expr) => element(c, FIRST, at, control)
+    const second = (at: Expr) => element(c, SECOND, at, control)
+    /** Any element of the second that equals one of the first. */
+    const equalAny = () =>
+      forEach(j, secondLength, () =>
+        forEach(i, firstLength, () => c.if(first(i.get()).eq(second(j.get())), () => set(j.get()))),
+      )
+    /** Elements of the second inside a range of the first, whose elements are pairs of bounds. */
+    const ranges = () =>
+      forEach(j, secondLength, () =>
+        forEach(i, firstLength.shrU(1), () => {
+          const value = second(j.get())
+          const low = first(i.get().shl(1))
+          const high = first(i.get().shl(1).add(1))
+          c.if(value.geS(low).and(value.leS(high)), () => set(j.get()))
+        }),
+      )
+    /** Equal at the same place; past both ends counts as equal. */
+    const equalEach = () =>
+      forEach(j, count, () => {
+        const inFirst = j.get().ltU(firstLength)
+        const inSecond = j.get().ltU(secondLength)
+        const equal = first(j.get()).eq(second(j.get()))
+        const bit = c.select(inFirst.and(inSecond), equal, inFirst.or(inSecond).eqz())
+        c.if(bit, () => set(j.get()))
+      })
+    /** Places of the second where the first begins; it may go on past the register's end. */
+    const equalOrdered = () =>
+      forEach(j, count, () => {
+        const matches = c.variable('i32', 1)
+        forEach(i, firstLength, () => {
+          const at = j.get().add(i.get())
+          c.if(at.ltU(count), () => {
+            const same = first(i.get()).eq(second(at)).and(at.ltU(secondLength))
+            matches.set(matches.get().and(same))
+          })
+        })
+        c.if(matches.get(), () => set(j.get()))
+      })
+    c.switch(control.shrU(2).and(3), [equalAny, ranges, equalEach], equalOrdered)
+    const all = c.i32(1).shl(count).sub(1)
+    // Polarity: all results are negated, or those of valid elements only.
+    const valid = c.i32(1).shl(secondLength).sub(1)
+    const negated = c.select(control.and(0x20), valid, all)
+    c.if(control.and(0x10), () => result.set(result.get().xor(negated)))
+    c.return(result.get().and(all))
+  })
+}
+
+export function sseStringRoutines(module: ModuleBuilder, routines: Map<string, Callable>): void {
+  routines.set('stringLength', defineLength(module))
+  routines.set('compareStrings', defineCompare(module))
+}
+
+/** A length in EAX or EDX (RAX, RDX with REX.W): its absolute value, at most the number of elements. */
+function explicitLength(u: Meaning, register: number, count: Expr): Expr {
+  const value = u.gprSigned(register, u.variant.size === 8 ? 8 : 4)
+  const magnitude = u.select(value.ltS(0), value.neg(), value)
+  const limit = count.extendU()
+  return u.select(magnitude.gtU(limit), limit, magnitude).wrap()
+}
+
+function compare(
+  u: Meaning,
+  dst: Operand,
+  src: Operand,
+  choice: Operand,
+  explicit: boolean,
+  index: boolean,
+): void {
+  const second = u.readVector(src, { aligned: false })
+  u.store('v128', u.i32(FIRST), u.readVector(dst))
+  u.store('v128', u.i32(SECOND), second)
+  const control = u.immediate8(choice)
+  const count = u.select(control.and(1), u.i32(8), 16)
+  const firstLength = explicit ? explicitLength(u, 0, count) : u.routine('stringLength', FIRST, control)
+  const secondLength = explicit ? explicitLength(u, 2, count) : u.routine('stringLength', SECOND, control)
+  const result = u.routine('compareStrings', control, firstLength, secondLength)
+  const high = control.and(0x40)
+  if (index) {
+    const least = result.ctz()
+    const greatest = u.i32(31).sub(result.clz())
+    u.setGpr(1, 4, u.select(result, u.select(high, greatest, least), count).extendU())
+  } else {
+    u.store('v128', u.i32(0), u.select(high, expandMask(u, result, control), bitMask(u, result)), L.XMM)
+  }
+  const carry = result.ne(0)
+  const zero = secondLength.ltU(count).shl(6)
+  const sign = firstLength.ltU(count).shl(7)
+  const overflow = result.and(1).shl(11)
+  u.flagsExplicit(carry.or(zero).or(sign).or(overflow).extendU())
+}
+
+const bitMask = (u: Meaning, result: Expr): Expr => u.zero('v128').withLane('i64x2', 0, result.extendU())
+
+/** One whole byte or word of ones for each result bit. */
+function expandMask(u: Meaning, result: Expr, control: Expr): Expr {
+  const bits = [1, 2, 4, 8, 16, 32, 64, 128]
+  const order = u.v128([...new Array(8).fill(0), ...new Array(8).fill(1)])
+  const spread = result.simdMixed('i16x8.splat').simd('i8x16.swizzle', order)
+  const byteBits = u.v128([...bits, ...bits])
+  const bytes = spread.simd('v128.and', byteBits).simd('i8x16.eq', byteBits)
+  const wordBits = u.v128(bits.flatMap((bit) => [bit, 0]))
+  const words = result
+    .and(0xff)
+    .simdMixed('i16x8.splat')
+    .simd('v128.and', wordBits)
+    .simd('i16x8.eq', wordBits)
+  return u.select(control.and(1), words, bytes)
+}
+
+function stringCompare(mnemonic: string, opcode: string, explicit: boolean, index: boolean): Instruction {
+  const forms = [
+    { bytes: `66 0F 3A ${opcode} /r`, operands: ['Vx', 'Wx', 'Ib'], ...(explicit && { sized: true }) },
+  ]
+  return sse('sse4.2', mnemonic, forms, (u, dst, src, choice) =>
+    compare(u, dst!, src!, choice!, explicit, index),
+  )
+}
+
+export const SSE_STRING: readonly Instruction[] = [
+  stringCompare('pcmpestrm', '60', true, false),
+  stringCompare('pcmpestri', '61', true, true),
+  stringCompare('pcmpistrm', '62', false, false),
+  stringCompare('pcmpistri', '63', false, true),
+]
