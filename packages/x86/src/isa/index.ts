@@ -1,4 +1,5 @@
 /** All instructions, and the routines that their meanings call. */
+import { floatRoutines } from '../float/index.ts'
 import type { RoutineGroup } from '../interpreter/build.ts'
 import { systemRoutines } from '../system/routines.ts'
 import { ALU } from './alu.ts'
@@ -50,6 +51,7 @@ export const instructions: readonly Instruction[] = [
 export const routineGroups: readonly RoutineGroup[] = [
   systemRoutines,
   integerRoutines,
+  floatRoutines,
   sseStateRoutines,
   sseStringRoutines,
 ]

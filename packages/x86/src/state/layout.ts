@@ -122,11 +122,13 @@ export const FPU_OPCODE = slot(4)
 export const MXCSR = slot(4)
 export const FPU_IP = slot(8)
 export const FPU_DP = slot(8)
-/** Soft-float results beside the value: raised exceptions (MXCSR bits), and the high part of an 80-bit result. */
+/** Exceptions that soft float raised, at the places of MXCSR's flags; and whether the last rounding went away from zero. */
 export const SF_FLAGS = slot(4)
-export const SF_HIGH = slot(4)
-export const SF_LOW = slot(8)
-
+export const SF_ROUNDED_UP = slot(4)
+/** Soft float's operands and result, taken apart: see float/unpacked.ts. 32 bytes each. */
+export const SF_A = slot(32)
+export const SF_B = slot(32)
+export const SF_R = slot(32)
 /** Image of FXSAVE's area while it is made or taken apart: 512 bytes. */
 export const FX_IMAGE = slot(512)
 /** Scratch for values that cross to TypeScript (wide MMIO, MSRs, host calls): 64 bytes. */
