@@ -1,1 +1,5 @@
+export { type CpioEntry, writeCpio } from './cpio/cpio.ts'
 export { decompressors } from './decompress/decompress.ts'
+export { type BuildOptions, buildImage, imageRecipes, isKnownImage, requireImage } from './images/build.ts'
+export { ImageError, type ImageErrorCode } from './images/errors.ts'
+export { type Image, type ImageRecord, ImageStore, imagesDirectory } from './images/store.ts'
