@@ -1,0 +1,29 @@
+import { type CreateCpu, type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
+import { DomainError } from './errors.ts'
+
+/** The engines of this version; a `jit` and a `kvm` are to follow. */
+const ENGINES = { interpreter: loadInterpreter } as const satisfies Partial<
+  Record<EngineName, () => Promise<Hypervisor>>
+>
+
+export const DEFAULT_ENGINE = 'interpreter'
+
+export function engineNames(): string[] {
+  return Object.keys(ENGINES)
+}
+
+/** The engine of that name. */
+export async function loadEngine(name: string): Promise<Hypervisor> {
+  if (Object.hasOwn(ENGINES, name)) return ENGINES[name as keyof typeof ENGINES]()
+  const known = engineNames().join(', ')
+  throw new DomainError('TV_ENGINE_UNKNOWN', `There is no engine named ${name}; known engines: ${known}.`)
+}
+
+async function loadInterpreter(): Promise<Hypervisor> {
+  const x86: { Cpu?: new (options: Parameters<CreateCpu>[0]) => ReturnType<CreateCpu> } = await import(
+    '@typevisor/x86'
+  )
+  const { Cpu } = x86
+  if (!Cpu) throw new DomainError('TV_ENGINE_UNAVAILABLE', 'This build has no interpreter.')
+  return emulated('interpreter', (options) => new Cpu(options))
+}
