@@ -1,4 +1,4 @@
-import { type CreateCpu, type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
+import { type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
 import { DomainError } from './errors.ts'
 
 /** The engines of this version; a `jit` and a `kvm` are to follow. */
@@ -20,10 +20,6 @@ export async function loadEngine(name: string): Promise<Hypervisor> {
 }
 
 async function loadInterpreter(): Promise<Hypervisor> {
-  const x86: { Cpu?: new (options: Parameters<CreateCpu>[0]) => ReturnType<CreateCpu> } = await import(
-    '@typevisor/x86'
-  )
-  const { Cpu } = x86
-  if (!Cpu) throw new DomainError('TV_ENGINE_UNAVAILABLE', 'This build has no interpreter.')
+  const { Cpu } = await import('@typevisor/x86')
   return emulated('interpreter', (options) => new Cpu(options))
 }

@@ -2,7 +2,6 @@ import { TypevisorError } from '@typevisor/vmm'
 
 export type DomainErrorCode =
   | 'TV_ENGINE_UNKNOWN'
-  | 'TV_ENGINE_UNAVAILABLE'
   | 'TV_FILE_NOT_FOUND'
   | 'TV_FILE_UNREADABLE'
   | 'TV_INITRD_FORMAT'
