@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import type { ReadStream } from 'node:tty'
 
 /** Puts a terminal into raw mode; the function that it returns undoes it, and the end of the process does too. */
@@ -8,5 +9,7 @@ export function enterRawMode(terminal: ReadStream): () => void {
   }
   terminal.setRawMode(true)
   process.on('exit', restore)
+  // Node leaves ONLCR on, which breaks what a guest draws; where there is no stty(1) that has to do.
+  spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] })
   return restore
 }
