@@ -1,4 +1,4 @@
-import { TypevisorError } from '@typevisor/vmm'
+import { TypevisorError } from '@typevisor/host'
 
 export type UsageErrorCode =
   | 'TV_COMMAND_UNKNOWN'

@@ -1,3 +1,4 @@
+export { TypevisorError } from '@typevisor/vmm'
 export { type CpioEntry, writeCpio } from './cpio/cpio.ts'
 export { decompressors } from './decompress/decompress.ts'
 export {
@@ -7,7 +8,7 @@ export {
   describeExit,
   EXIT_STATUS,
 } from './domain/domain.ts'
-export { DEFAULT_ENGINE, engineNames, loadEngine } from './domain/engines.ts'
+export { cpuModelNames, DEFAULT_ENGINE, engineNames, loadEngine } from './domain/engines.ts'
 export { DomainError, type DomainErrorCode } from './domain/errors.ts'
 export { createMachineHost } from './domain/host.ts'
 export { type BuildOptions, buildImage, imageRecipes, isKnownImage, requireImage } from './images/build.ts'

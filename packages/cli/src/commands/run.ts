@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import {
+  cpuModelNames,
   createDomain,
   DEFAULT_ENGINE,
   type Domain,
@@ -14,7 +15,6 @@ import {
   loadEngine,
   requireImage,
 } from '@typevisor/host'
-import { CPU_MODELS, DEFAULT_CPU_MODEL } from '@typevisor/x86'
 import { OutputFileError, UsageError } from '../errors.ts'
 import { type Command, type CommandInput, parseMemory } from '../options.ts'
 import { CONSOLE_HELP, EscapeKeys } from '../run/escape-keys.ts'
@@ -25,6 +25,7 @@ import { enterRawMode } from '../run/terminal.ts'
 import { buildWithProgress } from './build-with-progress.ts'
 
 const DEFAULT_MEMORY = '512M'
+const CPU_MODELS = cpuModelNames()
 const STATUS_BROKEN_PIPE = 141
 
 export const RUN: Command = {
@@ -44,8 +45,8 @@ export const RUN: Command = {
     },
     cpu: {
       value: 'MODEL',
-      help: `CPU model: ${CPU_MODELS.map(({ name }) => name).join(', ')}; ${DEFAULT_CPU_MODEL} by default.`,
-      complete: CPU_MODELS.map(({ name }) => name),
+      help: `CPU model: ${CPU_MODELS.names.join(', ')}; ${CPU_MODELS.standard} by default.`,
+      complete: CPU_MODELS.names,
     },
     serial: { value: 'FILE', help: "Keep a copy of the serial console's output in FILE.", complete: 'file' },
   },

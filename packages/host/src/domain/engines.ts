@@ -1,4 +1,5 @@
 import { type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
+import { CPU_MODELS, Cpu, DEFAULT_CPU_MODEL } from '@typevisor/x86'
 import { DomainError } from './errors.ts'
 
 /** The engines of this version; a `jit` and a `kvm` are to follow. */
@@ -12,6 +13,11 @@ export function engineNames(): string[] {
   return Object.keys(ENGINES)
 }
 
+/** Names of the CPU models, and the one that a machine has when none is asked for. */
+export function cpuModelNames(): { names: string[]; standard: string } {
+  return { names: CPU_MODELS.map(({ name }) => name), standard: DEFAULT_CPU_MODEL }
+}
+
 /** The engine of that name. */
 export async function loadEngine(name: string): Promise<Hypervisor> {
   if (Object.hasOwn(ENGINES, name)) return ENGINES[name as keyof typeof ENGINES]()
@@ -20,6 +26,5 @@ export async function loadEngine(name: string): Promise<Hypervisor> {
 }
 
 async function loadInterpreter(): Promise<Hypervisor> {
-  const { Cpu } = await import('@typevisor/x86')
   return emulated('interpreter', (options) => new Cpu(options))
 }
