@@ -27,6 +27,7 @@ import { buildWithProgress } from './build-with-progress.ts'
 const DEFAULT_MEMORY = '512M'
 const CPU_MODELS = cpuModelNames()
 const STATUS_BROKEN_PIPE = 141
+const REPEAT_END_MS = 1000
 
 export const RUN: Command = {
   name: 'run',
@@ -52,7 +53,8 @@ export const RUN: Command = {
   },
   notes: `An image that is not here yet is built first. On a terminal:
 ${CONSOLE_HELP.map((line) => `  ${line}`).join('\n')}
-When standard input is a file or a pipe it is typed into the guest's serial port, and Ctrl-D at its end.
+When standard input is a file or a pipe it is typed into the guest's serial port, and then
+Ctrl-D each second until the guest ends.
 
 Exit status: 0 after power off; what the guest writes to isa-debug-exit, (value << 1) | 1; 1 error; 2 wrong command
 line; 4 triple fault; 6 reset; 128 + number when a signal ended the machine.`,
@@ -132,9 +134,16 @@ function connectTerminal({ machine }: Domain, input: SerialInput): () => void {
 
 function connectStream(input: SerialInput): () => void {
   const onData = (bytes: Buffer) => input.push(bytes)
-  const onEnd = () => input.end()
+  let timer: NodeJS.Timeout | undefined
+  const onEnd = () => {
+    input.end()
+    timer = setInterval(() => input.repeatEnd(), REPEAT_END_MS)
+  }
   process.stdin.on('data', onData).on('end', onEnd).on('error', onEnd)
-  return disconnector(() => process.stdin.off('data', onData).off('end', onEnd).off('error', onEnd))
+  return disconnector(() => {
+    clearInterval(timer)
+    process.stdin.off('data', onData).off('end', onEnd).off('error', onEnd)
+  })
 }
 
 function disconnector(action: () => void): () => void {

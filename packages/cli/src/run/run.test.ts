@@ -100,6 +100,28 @@ describe('serial input', () => {
   })
 })
 
+describe('the end of serial input', () => {
+  it('is told again, but only when the guest took what was sent before', () => {
+    let sent = ''
+    let room = 1
+    const input = new SerialInput({
+      send: (chunk) => {
+        const taken = Math.min(room, chunk.length)
+        room -= taken
+        sent += text(chunk.subarray(0, taken))
+        return taken
+      },
+      source: { pause: () => {}, resume: () => {} },
+    })
+    input.end()
+    for (let i = 0; i < 5; i++) input.repeatEnd()
+    assert.equal(sent, '\x04')
+    room = 9
+    input.room()
+    assert.equal(sent, '\x04\x04')
+  })
+})
+
 describe('serial output', () => {
   it('writes a turn of the event loop in one piece, to all streams', async () => {
     const pieces: string[][] = [[], []]

@@ -58,4 +58,12 @@ export class SerialInput {
   end(): void {
     this.push(this.#last === LINE_FEED ? Uint8Array.of(CTRL_D) : Uint8Array.of(CTRL_D, CTRL_D))
   }
+
+  /**
+   * A pipe stays at its end, a terminal tells its end once: whoever reads next, after a program that read to the end,
+   * has to be told again. So does a shell that was not at its prompt.
+   */
+  repeatEnd(): void {
+    if (this.#waiting.length === 0) this.push(Uint8Array.of(CTRL_D))
+  }
 }
