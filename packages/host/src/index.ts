@@ -1,1 +1,16 @@
+export { TypevisorError } from '@typevisor/vmm'
+export { type CpioEntry, writeCpio } from './cpio/cpio.ts'
 export { decompressors } from './decompress/decompress.ts'
+export {
+  createDomain,
+  type Domain,
+  type DomainOptions,
+  describeExit,
+  EXIT_STATUS,
+} from './domain/domain.ts'
+export { cpuModelNames, DEFAULT_ENGINE, engineNames, loadEngine } from './domain/engines.ts'
+export { DomainError, type DomainErrorCode } from './domain/errors.ts'
+export { createMachineHost } from './domain/host.ts'
+export { type BuildOptions, buildImage, imageRecipes, isKnownImage, requireImage } from './images/build.ts'
+export { ImageError, type ImageErrorCode } from './images/errors.ts'
+export { type Image, type ImageRecord, ImageStore, imagesDirectory } from './images/store.ts'

@@ -165,6 +165,31 @@ describe('16550A', () => {
     assert.equal(got, long)
     assert.equal(rooms(), 1)
   })
+  it('loses nothing when a guest clears the FIFOs between the receive interrupt and RTS', () => {
+    const { read, text, write } = setup()
+    text('first')
+    write(4, 0x09) // DTR, OUT2
+    write(1, 0x05)
+    write(2, 0x01)
+    write(2, 0x81)
+    assert.equal(read(5) & 1, 0)
+    write(4, 0x0b)
+    let got = ''
+    while (read(5) & 1) got += String.fromCharCode(read(0))
+    assert.equal(got, 'first')
+  })
+  it('waits while a guest that listened has RTS off, and listens by interrupt alone to one without DTR', () => {
+    const { open, read, text, write } = setup()
+    open(0x01)
+    write(4, 0x09)
+    text('x')
+    assert.equal(read(5) & 1, 0)
+    write(4, 0x0b)
+    assert.equal(read(0), 0x78)
+    write(4, 0x08)
+    text('y')
+    assert.equal(read(0), 0x79)
+  })
   it('takes no more input than its queue holds', () => {
     const { uart } = setup()
     assert.equal(uart.receive(new Uint8Array(70_000)), 65_536)

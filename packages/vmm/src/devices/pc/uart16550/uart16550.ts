@@ -56,7 +56,8 @@ const INPUT_CLOCK = 1_843_200
  *
  * The transmitter takes no time: a byte is out when it is written. Input waits in a queue, as at the far end of a
  * cable with hardware flow control: the receiver takes bytes when it has room and the guest listens, which it says
- * by RTS or by enabling the receive interrupt. So nothing is lost while a guest boots.
+ * by RTS, or by enabling the receive interrupt if it does not drive the modem lines. So nothing is lost while a guest
+ * boots, nor when it sets up the FIFOs after the interrupt and RTS last, as Linux does.
  */
 export class Uart16550 implements PortDevice, Saveable<Uart16550State> {
   readonly #irq: InterruptLine
@@ -164,13 +165,19 @@ export class Uart16550 implements PortDevice, Saveable<Uart16550State> {
   /** Takes bytes from the queue while the guest listens and there is room. */
   #fill(): void {
     const room = this.#fifos ? FIFO_SIZE : 1
-    const listening = !this.#looped && (this.#mcr & MCR_RTS || this.#ier & IER_RECEIVED)
-    if (listening && this.#queueLength > 0 && this.#fifo.length < room) {
+    if (this.#listening && this.#queueLength > 0 && this.#fifo.length < room) {
       while (this.#fifo.length < room && this.#queueLength > 0) this.#fifo.push(this.#dequeue())
       this.#startTimeout()
       if (this.#queueLength === 0) this.#onRoom()
     }
     this.#update()
+  }
+
+  /** A guest that asserts DTR drives the modem lines, and RTS off means that it wants the far end to wait. */
+  get #listening(): boolean {
+    if (this.#looped) return false
+    if (this.#mcr & MCR_RTS) return true
+    return (this.#mcr & MCR_DTR) === 0 && (this.#ier & IER_RECEIVED) !== 0
   }
 
   #dequeue(): number {

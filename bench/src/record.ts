@@ -1,0 +1,29 @@
+export const SUBJECTS = ['jit', 'interpreter', 'kvm', 'qemu-tcg', 'v86', 'native'] as const
+export type Subject = (typeof SUBJECTS)[number]
+
+/** The program that is no program: from the start of the process to /init. */
+export const BOOT = 'boot'
+
+/** One measurement, as `--json` writes it. */
+export interface Measurement {
+  subject: Subject
+  program: string
+  width: 32 | 64
+  /** By the guest's clock; null where it has none yet, or did not get there. */
+  guestSeconds: number | null
+  /** By the host's clock, from the program's first line to its last. */
+  wallSeconds: number | null
+  /** User and system time of the process in that time; null where the host does not tell. */
+  cpuSeconds: number | null
+  /** The program ran and its checksum was right. */
+  ok: boolean
+}
+
+/** Something that cannot be measured here: one sentence with a stable code. */
+export class BenchError extends Error {
+  readonly code: `TV_BENCH_${string}`
+  constructor(code: `TV_BENCH_${string}`, message: string) {
+    super(message)
+    this.code = code
+  }
+}

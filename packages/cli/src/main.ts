@@ -1,0 +1,18 @@
+#!/usr/bin/env node
+import { describeError } from './errors.ts'
+import { runProgram } from './program.ts'
+
+function fail(error: unknown): never {
+  const { status, line } = describeError(error)
+  process.stderr.write(`typevisor: ${line}\n`)
+  if (process.env.TYPEVISOR_TRACE && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+  process.exit(status)
+}
+
+process.on('uncaughtException', fail)
+process.on('unhandledRejection', fail)
+try {
+  process.exitCode = await runProgram(process.argv.slice(2))
+} catch (error) {
+  fail(error)
+}

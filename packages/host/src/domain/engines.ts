@@ -1,0 +1,30 @@
+import { type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
+import { CPU_MODELS, Cpu, DEFAULT_CPU_MODEL } from '@typevisor/x86'
+import { DomainError } from './errors.ts'
+
+/** The engines of this version; a `jit` and a `kvm` are to follow. */
+const ENGINES = { interpreter: loadInterpreter } as const satisfies Partial<
+  Record<EngineName, () => Promise<Hypervisor>>
+>
+
+export const DEFAULT_ENGINE = 'interpreter'
+
+export function engineNames(): string[] {
+  return Object.keys(ENGINES)
+}
+
+/** Names of the CPU models, and the one that a machine has when none is asked for. */
+export function cpuModelNames(): { names: string[]; standard: string } {
+  return { names: CPU_MODELS.map(({ name }) => name), standard: DEFAULT_CPU_MODEL }
+}
+
+/** The engine of that name. */
+export async function loadEngine(name: string): Promise<Hypervisor> {
+  if (Object.hasOwn(ENGINES, name)) return ENGINES[name as keyof typeof ENGINES]()
+  const known = engineNames().join(', ')
+  throw new DomainError('TV_ENGINE_UNKNOWN', `There is no engine named ${name}; known engines: ${known}.`)
+}
+
+async function loadInterpreter(): Promise<Hypervisor> {
+  return emulated('interpreter', (options) => new Cpu(options))
+}

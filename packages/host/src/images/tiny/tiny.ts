@@ -1,0 +1,127 @@
+import { constants } from 'node:fs'
+import { copyFile, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import { type CpioEntry, writeCpio } from '../../cpio/cpio.ts'
+import { type DebianPackage, PrivateApt } from '../apt.ts'
+import { ImageError } from '../errors.ts'
+import type { ImageRecord } from '../store.ts'
+import { appletNames } from './applets.ts'
+
+const META_PACKAGE = 'linux-image-cloud-amd64'
+const BUSYBOX_PACKAGE = 'busybox-static'
+/** What the power button needs; everything else that a shell needs is built into Debian's cloud kernel. */
+const MODULES = ['kernel/drivers/acpi/button.ko', 'kernel/drivers/input/evdev.ko'] as const
+
+export interface BuildContext {
+  name: string
+  /** Where the image's files go. */
+  target: string
+  /** For what is needed on the way; removed by the caller. */
+  scratch: string
+  progress: (line: string) => void
+  signal?: AbortSignal
+}
+
+/** Debian's current cloud kernel, and busybox in an initramfs. */
+export async function buildTiny(context: BuildContext): Promise<void> {
+  const { scratch, target, progress, signal } = context
+  const apt = new PrivateApt(scratch, signal)
+  progress("Fetching Debian's package lists")
+  await apt.update()
+  const busybox = await apt.show(BUSYBOX_PACKAGE)
+  const kernel = await apt.show(kernelPackage(await apt.show(META_PACKAGE)))
+  const root = join(scratch, 'root')
+  for (const each of [kernel, busybox]) {
+    progress(`Downloading ${each.name} ${each.version} (${(each.bytes / 1e6).toFixed(1)} MB)`)
+    await apt.unpack(each, root)
+  }
+  progress('Writing the kernel and the initramfs')
+  const kernelVersion = kernel.name.replace(/^linux-image-/, '')
+  const kernelFile = join(root, 'boot', `vmlinuz-${kernelVersion}`)
+  await copyFile(kernelFile, join(target, 'vmlinuz'), constants.COPYFILE_FICLONE)
+  const archive = writeCpio(await initramfs(root, kernelVersion))
+  const initrd = await promisify(gzip)(archive)
+  await writeFile(join(target, 'initramfs.gz'), initrd)
+  const record: ImageRecord = {
+    version: 1,
+    name: context.name,
+    built: new Date().toISOString(),
+    kernelVersion,
+    packages: { [kernel.name]: kernel.version, [busybox.name]: busybox.version },
+    kernel: 'vmlinuz',
+    initrd: 'initramfs.gz',
+    commandLine: 'console=ttyS0 panic=-1',
+    streamCommandLine: 'typevisor.input=stream',
+    kernelBytes: (await readFile(kernelFile)).length,
+    initrdBytes: initrd.length,
+  }
+  await writeFile(join(target, 'image.json'), `${JSON.stringify(record, undefined, 2)}\n`)
+}
+
+/** The package that the meta package stands for today. */
+function kernelPackage(meta: DebianPackage): string {
+  const name = meta.depends.find((each) => each.startsWith('linux-image-'))
+  if (name) return name
+  throw new ImageError('TV_IMAGE_PACKAGE', `Debian's ${META_PACKAGE} names no kernel package.`)
+}
+
+async function initramfs(root: string, kernelVersion: string): Promise<CpioEntry[]> {
+  const directory = (path: string, mode = 0o755): CpioEntry => ({ kind: 'directory', path, mode })
+  const own = (file: string) => readFile(new URL(file, import.meta.url))
+  return [
+    ...[
+      'bin',
+      'dev',
+      'etc',
+      'etc/acpi',
+      'etc/acpi/PWRF',
+      'lib',
+      'lib/modules',
+      'proc',
+      'run',
+      'sys',
+      'tmp',
+    ].map((path) => directory(path)),
+    directory('root', 0o700),
+    // The kernel opens it for /init before /init can mount devtmpfs.
+    { kind: 'character-device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 },
+    { kind: 'file', path: 'init', mode: 0o755, data: await own('init') },
+    { kind: 'file', path: 'etc/acpi/PWRF/00000080', mode: 0o755, data: await own('power-button') },
+    ...(await modules(root, kernelVersion)),
+    ...(await busybox(root)),
+  ]
+}
+
+/** Modules in the order in which they are to be loaded; Debian 13 compresses them. */
+async function modules(root: string, kernelVersion: string): Promise<CpioEntry[]> {
+  const entries: CpioEntry[] = []
+  for (const [index, module] of MODULES.entries()) {
+    for (const suffix of ['', '.xz']) {
+      // Packages of merged-/usr systems have them in usr/lib.
+      for (const lib of ['lib', 'usr/lib']) {
+        const path = join(root, lib, 'modules', kernelVersion, module + suffix)
+        const data = await readFile(path).catch(() => undefined)
+        const name = module.replace(/.*\//, '')
+        if (data)
+          entries.push({ kind: 'file', path: `lib/modules/${index}-${name}${suffix}`, mode: 0o644, data })
+      }
+    }
+  }
+  return entries
+}
+
+/** busybox and a link to it for each of its applets. */
+async function busybox(root: string): Promise<CpioEntry[]> {
+  for (const directory of ['bin', 'usr/bin']) {
+    const data = await readFile(join(root, directory, 'busybox')).catch(() => undefined)
+    const applets = data ? appletNames(data).filter((name) => name !== 'busybox') : []
+    if (!data || !applets.includes('sh')) continue
+    return [
+      { kind: 'file', path: 'bin/busybox', mode: 0o755, data },
+      ...applets.map((name): CpioEntry => ({ kind: 'symlink', path: `bin/${name}`, target: 'busybox' })),
+    ]
+  }
+  throw new ImageError('TV_IMAGE_PACKAGE', `Debian's ${BUSYBOX_PACKAGE} contains no busybox with a shell.`)
+}
