@@ -22,7 +22,10 @@ import { SSE_STRING, sseStringRoutines } from './sse-string.ts'
 import { STACK } from './stack.ts'
 import { STRING } from './string.ts'
 import { SYSTEM } from './system.ts'
+import { X87_ARITHMETIC } from './x87-arithmetic.ts'
 import { X87_CONTROL } from './x87-control.ts'
+import { X87_DATA } from './x87-data.ts'
+import { x87Routines } from './x87-routines.ts'
 
 export const instructions: readonly Instruction[] = [
   ...ALU,
@@ -45,6 +48,8 @@ export const instructions: readonly Instruction[] = [
   EMMS,
   ...SSE_STRING,
   ...X87_CONTROL,
+  ...X87_ARITHMETIC,
+  ...X87_DATA,
 ]
 
 /** In the order in which they build on each other. */
@@ -54,4 +59,5 @@ export const routineGroups: readonly RoutineGroup[] = [
   floatRoutines,
   sseStateRoutines,
   sseStringRoutines,
+  x87Routines,
 ]

@@ -129,6 +129,8 @@ export const SF_ROUNDED_UP = slot(4)
 export const SF_A = slot(32)
 export const SF_B = slot(32)
 export const SF_R = slot(32)
+/** Result of an x87 operation: significand, then sign and exponent (i32). */
+export const X87_RESULT = slot(16)
 /** Image of FXSAVE's area while it is made or taken apart: 512 bytes. */
 export const FX_IMAGE = slot(512)
 /** Scratch for values that cross to TypeScript (wide MMIO, MSRs, host calls): 64 bytes. */

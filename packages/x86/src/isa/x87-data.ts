@@ -1,0 +1,388 @@
+/** Loads, stores, exchanges, constants and signs of the x87. */
+import { AT_CLASS, AT_HIGH, AT_SIGN, CLASS_QNAN, CLASS_SNAN } from '../float/unpacked.ts'
+import { CF, PF, ZF } from '../state/flags.ts'
+import * as L from '../state/layout.ts'
+import type { Expr } from '../wasm/code.ts'
+import type { Instruction } from './instruction.ts'
+import type { Meaning, Operand } from './meaning.ts'
+import { memoryOperand } from './x87-arithmetic.ts'
+import {
+  begin,
+  call,
+  clearC1,
+  isEmpty,
+  onMemory,
+  onStack,
+  plain,
+  registerOffset,
+  setResult,
+  setStatus,
+  unlessEmpty,
+  x87,
+} from './x87-common.ts'
+import { STATUS_C0, STATUS_C1, STATUS_C2, STATUS_C3 } from './x87-routines.ts'
+
+const QUIET = 1n << 62n
+const push = (u: Meaning): Expr => call(u, 'push')
+const pop = (u: Meaning): void => {
+  call(u, 'pop')
+}
+
+/** ST(i) as it is, to the result. */
+function copyRegister(u: Meaning, i: Expr | number): void {
+  const at = registerOffset(u, i)
+  setResult(u, u.load('i64', at, L.X87), u.load('i32_16u', at, L.X87 + 8))
+}
+
+/** FLD m32/m64, FILD: to 80 bits exactly; a signaling NaN is quieted and invalid. */
+function loadMemory(integer: boolean) {
+  return (u: Meaning, operand: Operand | undefined): void => {
+    const { kind, bits } = memoryOperand(u, operand!, integer)
+    begin(u)
+    // A full stack comes before anything about the operand.
+    u.if(
+      isEmpty(u, 7).eqz(),
+      () => {
+        push(u)
+      },
+      () => {
+        call(u, 'unpackMemory', kind, bits, L.SF_A)
+        const nan = u.state('i32', L.SF_A + AT_CLASS)
+        u.if(
+          nan.geU(CLASS_QNAN),
+          () => {
+            u.setState('i32', L.SF_FLAGS, nan.eq(CLASS_SNAN))
+            const sign = u.state('i32', L.SF_A + AT_SIGN).shl(15)
+            setResult(u, u.state('i64', L.SF_A + AT_HIGH).or(QUIET), sign.or(0x7fff))
+          },
+          () => {
+            u.copyMemory(u.i32(L.SF_R), u.i32(L.SF_A), u.i32(32))
+            call(u, 'round', 64)
+          },
+        )
+        u.if(call(u, 'commit'), () => {
+          push(u)
+        })
+      },
+    )
+  }
+}
+
+/** FST and FSTP to binary32 and binary64. The memory is known to be writable before anything changes. */
+function storeFloat(pops: boolean) {
+  return (u: Meaning, operand: Operand | undefined): void => {
+    const { size } = operand!
+    const address = u.address(operand!)
+    u.probeWrite(address, size)
+    const store = (bits: Expr) => {
+      u.storeMemory(address, size, bits)
+      if (pops) pop(u)
+    }
+    begin(u)
+    u.if(
+      isEmpty(u, 0),
+      () => u.if(call(u, 'stackFault', 0), () => store(u.i64(size === 4 ? 0xffc00000n : -(2n ** 51n)))),
+      () => {
+        const bits = call(u, size === 4 ? 'toFloat32' : 'toFloat64')
+        commitStore(u, () => store(bits))
+      },
+    )
+  }
+}
+/** An unmasked invalid operation, overflow or underflow leaves memory and stack as they were. */
+function commitStore(u: Meaning, store: () => void): void {
+  const flags = u.state('i32', L.SF_FLAGS)
+  const unmasked = flags.and(u.state('i32', L.FPU_CONTROL).not()).and(0x19)
+  call(u, 'commit')
+  u.if(unmasked.eqz(), store)
+}
+
+const TRUNCATE = 3
+function storeInteger(pops: boolean, truncate: boolean) {
+  return (u: Meaning, operand: Operand | undefined): void => {
+    const { size } = operand!
+    const address = u.address(operand!)
+    u.probeWrite(address, size)
+    const store = (value: Expr) => {
+      u.storeMemory(address, size, value)
+      if (pops) pop(u)
+    }
+    begin(u)
+    u.if(
+      isEmpty(u, 0),
+      () => u.if(call(u, 'stackFault', 0), () => store(u.i64(-(2n ** BigInt(size * 8 - 1))))),
+      () => {
+        const mode = truncate ? u.i32(TRUNCATE) : u.state('i32', L.FPU_CONTROL).shrU(10).and(3)
+        const value = call(u, 'toInteger', size * 8, mode)
+        commitStore(u, () => store(value))
+      },
+    )
+  }
+}
+
+/** FST ST(i) and FSTP ST(i). */
+function storeRegister(pops: boolean) {
+  return (u: Meaning): void => {
+    const i = u.stackIndex()
+    clearC1(u)
+    u.if(
+      isEmpty(u, 0),
+      () =>
+        u.if(call(u, 'stackFault', 0), () => {
+          call(u, 'write', i)
+          if (pops) pop(u)
+        }),
+      () => {
+        copyRegister(u, 0)
+        call(u, 'write', i)
+        if (pops) pop(u)
+      },
+    )
+  }
+}
+
+/** 18 decimal digits and a sign. SDM Vol. 1, "BCD and Packed BCD Integers". */
+function loadDecimal(u: Meaning, operand: Operand | undefined): void {
+  const address = u.address(operand!)
+  const low = u.loadMemory(address, 8)
+  const high = u.loadMemory(address.add(8), 2)
+  const value = u.variable('i64', high.and(15).add(high.shrU(4).and(15).mul(10)))
+  const i = u.variable('i32', 60)
+  u.while(
+    () => i.get().geS(0),
+    () => {
+      const digit = low.shrU(i.get().extendU()).and(15)
+      value.set(value.get().mul(10).add(digit))
+      i.set(i.get().sub(4))
+    },
+  )
+  begin(u)
+  call(u, 'unpackMemory', 2, value.get(), L.SF_A)
+  u.copyMemory(u.i32(L.SF_R), u.i32(L.SF_A), u.i32(32))
+  u.setState('i32', L.SF_R + AT_SIGN, high.shrU(15).wrap())
+  call(u, 'round', 64)
+  push(u)
+}
+const DECIMAL_LIMIT = 999999999999999999n
+function storeDecimal(u: Meaning, operand: Operand | undefined): void {
+  const address = u.address(operand!)
+  u.probeWrite(address, 10)
+  const store = (low: Expr, high: Expr) => {
+    u.storeMemory(address, 8, low)
+    u.storeMemory(address.add(8), 2, high)
+    pop(u)
+  }
+  const indefinite = () => store(u.i64(-(2n ** 62n)), u.i64(0xffff))
+  begin(u)
+  u.if(
+    isEmpty(u, 0),
+    () => u.if(call(u, 'stackFault', 0), indefinite),
+    () => {
+      const value = call(u, 'toInteger', 64, u.state('i32', L.FPU_CONTROL).shrU(10).and(3))
+      const magnitude = u.select(value.ltS(0), value.neg(), value)
+      const tooLarge = magnitude.gtU(DECIMAL_LIMIT)
+      u.if(tooLarge, () => {
+        u.setState('i32', L.SF_FLAGS, 1)
+        u.setState('i32', L.SF_ROUNDED_UP, 0)
+      })
+      commitStore(u, () => {
+        u.if(tooLarge, indefinite, () => {
+          const rest = u.variable('i64', magnitude)
+          const low = u.variable('i64', 0)
+          const i = u.variable('i32', 0)
+          u.while(
+            () => i.get().ltU(64),
+            () => {
+              low.set(low.get().or(rest.get().remU(10).shl(i.get().extendU())))
+              rest.set(rest.get().divU(10))
+              i.set(i.get().add(4))
+            },
+          )
+          const digits = rest.get().remU(10).or(rest.get().divU(10).shl(4))
+          const sign = u
+            .state('i32', L.SF_A + AT_SIGN)
+            .extendU()
+            .shl(15)
+          store(low.get(), digits.or(sign))
+        })
+      })
+    },
+  )
+}
+
+/** Significands of the constants: rounded down, and whether the next bits are at least a half. SDM Vol. 2A, "FLD1/FLDL2T/…". */
+const CONSTANTS: readonly [string, string, bigint, number, boolean][] = [
+  ['fld1', 'E8', 0x8000000000000000n, 0x3fff, false],
+  ['fldl2t', 'E9', 0xd49a784bcd1b8afen, 0x4000, false],
+  ['fldl2e', 'EA', 0xb8aa3b295c17f0bbn, 0x3fff, true],
+  ['fldpi', 'EB', 0xc90fdaa22168c234n, 0x4000, true],
+  ['fldlg2', 'EC', 0x9a209a84fbcff798n, 0x3ffd, true],
+  ['fldln2', 'ED', 0xb17217f7d1cf79abn, 0x3ffe, true],
+]
+function constant([mnemonic, modrm, down, exponent, nearestIsUp]: (typeof CONSTANTS)[number]): Instruction {
+  return x87(mnemonic, [plain(`D9 ${modrm}`)], (u) => {
+    const mode = u.state('i32', L.FPU_CONTROL).shrU(10).and(3)
+    const up = mnemonic === 'fld1' ? u.i32(0) : mode.eq(2).or(nearestIsUp ? mode.eqz() : u.i32(0))
+    setResult(u, u.i64(BigInt.asIntN(64, down)).add(up.extendU()), exponent)
+    push(u)
+  })
+}
+
+function changeSign(mnemonic: string, bytes: string, change: (signExponent: Expr) => Expr): Instruction {
+  return x87(mnemonic, [plain(bytes)], (u) => {
+    clearC1(u)
+    unlessEmpty(u, isEmpty(u, 0), 0, () => {
+      const at = registerOffset(u, 0)
+      u.store('i32_16', at, change(u.load('i32_16u', at, L.X87 + 8)), L.X87 + 8)
+    })
+  })
+}
+
+/** Class of ST(0) in C3, C2, C0; its sign in C1. */
+function examine(u: Meaning): void {
+  const at = registerOffset(u, 0)
+  const signExponent = u.load('i32_16u', at, L.X87 + 8)
+  const significand = u.load('i64', at, L.X87)
+  const field = signExponent.and(0x7fff)
+  const integer = significand.ltS(0)
+  const zeroOrDenormal = u.select(significand.eqz(), u.i32(STATUS_C3), STATUS_C3 | STATUS_C2)
+  const infinityOrNan = u.select(significand.eq(-(2n ** 63n)), u.i32(STATUS_C2 | STATUS_C0), STATUS_C0)
+  const special = u.select(field.eq(0x7fff), infinityOrNan, u.i32(STATUS_C2))
+  const supported = u.select(integer, special, u.i32(0))
+  const number = u.select(field, supported, zeroOrDenormal)
+  const code = u.select(isEmpty(u, 0), u.i32(STATUS_C3 | STATUS_C0), number)
+  const sign = signExponent.shrU(15).mul(STATUS_C1)
+  setStatus(u, STATUS_C0 | STATUS_C1 | STATUS_C2 | STATUS_C3, code.or(sign))
+}
+
+const CONDITIONAL: readonly [string, string, string, number, boolean][] = [
+  ['fcmovb', 'DA', 'C0', CF, true],
+  ['fcmove', 'DA', 'C8', ZF, true],
+  ['fcmovbe', 'DA', 'D0', CF | ZF, true],
+  ['fcmovu', 'DA', 'D8', PF, true],
+  ['fcmovnb', 'DB', 'C0', CF, false],
+  ['fcmovne', 'DB', 'C8', ZF, false],
+  ['fcmovnbe', 'DB', 'D0', CF | ZF, false],
+  ['fcmovnu', 'DB', 'D8', PF, false],
+]
+
+function moveTop(mnemonic: string, bytes: string, by: number): Instruction {
+  return x87(mnemonic, [plain(bytes)], (u) => {
+    clearC1(u)
+    u.setState('i32', L.FPU_TOP, u.state('i32', L.FPU_TOP).add(by).and(7))
+  })
+}
+
+export const X87_DATA: readonly Instruction[] = [
+  x87('fld', [onMemory('D9 /0', 'Md', 'r'), onMemory('DD /0', 'Mq', 'r')], loadMemory(false)),
+  x87(
+    'fild',
+    [onMemory('DF /0', 'Mw', 'r'), onMemory('DB /0', 'Md', 'r'), onMemory('DF /5', 'Mq', 'r')],
+    loadMemory(true),
+  ),
+  x87('fld', [onMemory('DB /5', 'Mt', 'r')], (u, operand) => {
+    const address = u.address(operand!)
+    const low = u.loadMemory(address, 8)
+    const high = u.loadMemory(address.add(8), 2)
+    setResult(u, low, high.wrap())
+    push(u)
+  }),
+  x87('fld', [onStack('D9', 'C0', ['STi'])], (u) => {
+    const i = u.stackIndex()
+    u.if(
+      isEmpty(u, i),
+      () =>
+        u.if(call(u, 'stackFault', 0), () => {
+          // Underflow, and the NaN is pushed; C1 stays clear.
+          u.setState('i32', L.FPU_TOP, u.state('i32', L.FPU_TOP).sub(1).and(7))
+          call(u, 'write', 0)
+        }),
+      () => {
+        copyRegister(u, i)
+        push(u)
+      },
+    )
+  }),
+  x87('fst', [onMemory('D9 /2', 'Md', 'w'), onMemory('DD /2', 'Mq', 'w')], storeFloat(false)),
+  x87('fstp', [onMemory('D9 /3', 'Md', 'w'), onMemory('DD /3', 'Mq', 'w')], storeFloat(true)),
+  x87('fst', [onStack('DD', 'D0', ['STi'])], storeRegister(false)),
+  x87('fstp', [onStack('DD', 'D8', ['STi'])], storeRegister(true)),
+  x87('fstp', [onMemory('DB /7', 'Mt', 'w')], (u, operand) => {
+    const address = u.address(operand!)
+    u.probeWrite(address, 10)
+    const store = () => {
+      u.storeMemory(address, 8, u.state('i64', L.X87_RESULT))
+      u.storeMemory(address.add(8), 2, u.state('i64_32u', L.X87_RESULT + 8))
+      pop(u)
+    }
+    clearC1(u)
+    u.if(
+      isEmpty(u, 0),
+      () => u.if(call(u, 'stackFault', 0), store),
+      () => {
+        copyRegister(u, 0)
+        store()
+      },
+    )
+  }),
+  x87('fist', [onMemory('DF /2', 'Mw', 'w'), onMemory('DB /2', 'Md', 'w')], storeInteger(false, false)),
+  x87(
+    'fistp',
+    [onMemory('DF /3', 'Mw', 'w'), onMemory('DB /3', 'Md', 'w'), onMemory('DF /7', 'Mq', 'w')],
+    storeInteger(true, false),
+  ),
+  x87(
+    'fisttp',
+    [onMemory('DF /1', 'Mw', 'w'), onMemory('DB /1', 'Md', 'w'), onMemory('DD /1', 'Mq', 'w')],
+    storeInteger(true, true),
+  ),
+  x87('fbld', [onMemory('DF /4', 'Mt', 'r')], loadDecimal),
+  x87('fbstp', [onMemory('DF /6', 'Mt', 'w')], storeDecimal),
+  ...CONSTANTS.map(constant),
+  x87('fldz', [plain('D9 EE')], (u) => {
+    setResult(u, 0n, 0)
+    push(u)
+  }),
+  changeSign('fchs', 'D9 E0', (x) => x.xor(0x8000)),
+  changeSign('fabs', 'D9 E1', (x) => x.and(0x7fff)),
+  x87('fxam', [plain('D9 E5')], examine),
+  x87('fxch', [onStack('D9', 'C8')], (u) => {
+    const i = u.stackIndex()
+    clearC1(u)
+    const [first, second] = [isEmpty(u, 0), isEmpty(u, i)]
+    const ok = u.variable('i32', 1)
+    u.if(first.or(second), () => {
+      ok.set(call(u, 'stackFault', 0))
+      u.if(ok.get(), () => {
+        u.if(first, () => call(u, 'write', 0))
+        u.if(second, () => call(u, 'write', i))
+      })
+    })
+    u.if(ok.get(), () => {
+      const [a, b] = [registerOffset(u, 0), registerOffset(u, i)]
+      const value = u.load('v128', a, L.X87)
+      u.store('v128', a, u.load('v128', b, L.X87), L.X87)
+      u.store('v128', b, value, L.X87)
+    })
+  }),
+  ...CONDITIONAL.map(([mnemonic, opcode, modrm, flags, wanted]) =>
+    x87(mnemonic, [onStack(opcode, modrm)], (u) => {
+      const i = u.stackIndex()
+      clearC1(u)
+      unlessEmpty(u, isEmpty(u, 0).or(isEmpty(u, i)), 0, () => {
+        const set = u.arithmeticFlags().and(flags).ne(0)
+        u.if(wanted ? set : set.eqz(), () => {
+          copyRegister(u, i)
+          call(u, 'write', 0)
+        })
+      })
+    }),
+  ),
+  x87('ffree', [onStack('DD', 'C0', ['STi'])], (u) => {
+    const register = u.state('i32', L.FPU_TOP).add(u.stackIndex()).and(7)
+    u.setState('i32', L.FPU_TAGS, u.state('i32', L.FPU_TAGS).and(u.i32(1).shl(register).not()))
+  }),
+  moveTop('fincstp', 'D9 F7', 1),
+  moveTop('fdecstp', 'D9 F6', 7),
+  x87('fnop', [plain('D9 D0')], () => {}),
+]
