@@ -85,22 +85,21 @@ function conditionCodes(u: Meaning, order: Expr): Expr {
   return u.select(order.eq(3), u.i32(STATUS_C0 | STATUS_C2 | STATUS_C3), less)
 }
 
-/** Compares SF_A and SF_B into the condition codes; nonzero where the instruction may go on (and pop). */
+/** Compares SF_A and SF_B into the condition codes; nonzero where the instruction may pop. */
 function compareToStatus(u: Meaning, quiet: boolean): Expr {
   const order = call(u, 'order', quiet ? 1 : 0)
   u.setState('i32', L.SF_ROUNDED_UP, 0)
-  const ok = call(u, 'commit')
-  u.if(ok, () => setCodes(u, conditionCodes(u, order)))
-  return ok
+  setCodes(u, conditionCodes(u, order))
+  return call(u, 'commit')
 }
 function setCodes(u: Meaning, codes: Expr): void {
   const mask = STATUS_C0 | STATUS_C2 | STATUS_C3
   u.setState('i32', L.FPU_STATUS, u.state('i32', L.FPU_STATUS).and(~mask).or(codes))
 }
-/** A compare with an empty register: unordered, where the stack fault is masked. */
+/** A compare with an empty register is unordered, and pops where the stack fault is masked. */
 function compareEmpty(u: Meaning, pops: number): void {
+  setCodes(u, u.i32(STATUS_C0 | STATUS_C2 | STATUS_C3))
   u.if(call(u, 'stackFault', 0), () => {
-    setCodes(u, u.i32(STATUS_C0 | STATUS_C2 | STATUS_C3))
     for (let i = 0; i < pops; i++) pop(u)
   })
 }
@@ -158,19 +157,19 @@ function compareToFlags(
     begin(u)
     u.if(
       isEmpty(u, 0).or(isEmpty(u, i)),
-      () =>
-        u.if(call(u, 'stackFault', 0), () => {
-          setFlags(u.i32(3))
-          if (pops) pop(u)
-        }),
+      () => {
+        setFlags(u.i32(3))
+        const masked = call(u, 'stackFault', 0)
+        if (pops) u.if(masked, () => pop(u))
+      },
       () => {
         call(u, 'unpack', 0, L.SF_A)
         call(u, 'unpack', i, L.SF_B)
         const order = call(u, 'order', quiet ? 1 : 0)
-        u.if(call(u, 'commit'), () => {
-          setFlags(order)
-          if (pops) pop(u)
-        })
+        // C1 stays as it is.
+        const unmasked = call(u, 'raiseFlags', u.state('i32', L.SF_FLAGS))
+        setFlags(order)
+        if (pops) u.if(unmasked.eqz(), () => pop(u))
       },
     )
   })

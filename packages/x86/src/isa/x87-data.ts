@@ -68,55 +68,67 @@ function loadMemory(integer: boolean) {
   }
 }
 
-/** FST and FSTP to binary32 and binary64. The memory is known to be writable before anything changes. */
+/**
+ * Stores a value that `compute` makes from ST(0), or `indefinite` where that is empty. An unmasked invalid operation, overflow
+ * or underflow leaves memory and stack alone, and does not even touch the memory.
+ */
+function storeMemory(
+  u: Meaning,
+  operand: Operand,
+  indefinite: bigint,
+  compute: () => Expr,
+  store: (value: Expr) => void,
+): void {
+  const address = u.address(operand)
+  const unmasked = u.state('i32', L.FPU_CONTROL).not().and(0x19)
+  const bytes = operand.size
+  begin(u)
+  u.if(
+    isEmpty(u, 0),
+    () => {
+      u.if(unmasked.and(1).eqz(), () => u.probeWrite(address, bytes))
+      u.if(call(u, 'stackFault', 0), () => store(u.i64(indefinite)))
+    },
+    () => {
+      const value = compute()
+      const forbidden = u.state('i32', L.SF_FLAGS).and(unmasked)
+      u.if(forbidden.eqz(), () => u.probeWrite(address, bytes))
+      // Where nothing is stored, nothing was rounded.
+      u.if(forbidden, () => {
+        u.setState('i32', L.SF_FLAGS, u.state('i32', L.SF_FLAGS).and(~0x20))
+        u.setState('i32', L.SF_ROUNDED_UP, 0)
+      })
+      call(u, 'commit')
+      u.if(forbidden.eqz(), () => store(value))
+    },
+  )
+}
+
+/** FST and FSTP to binary32 and binary64. */
 function storeFloat(pops: boolean) {
   return (u: Meaning, operand: Operand | undefined): void => {
     const { size } = operand!
-    const address = u.address(operand!)
-    u.probeWrite(address, size)
-    const store = (bits: Expr) => {
-      u.storeMemory(address, size, bits)
+    const indefinite = size === 4 ? 0xffc00000n : -(2n ** 51n)
+    const compute = () => call(u, size === 4 ? 'toFloat32' : 'toFloat64')
+    storeMemory(u, operand!, indefinite, compute, (bits) => {
+      u.storeMemory(u.address(operand!), size, bits)
       if (pops) pop(u)
-    }
-    begin(u)
-    u.if(
-      isEmpty(u, 0),
-      () => u.if(call(u, 'stackFault', 0), () => store(u.i64(size === 4 ? 0xffc00000n : -(2n ** 51n)))),
-      () => {
-        const bits = call(u, size === 4 ? 'toFloat32' : 'toFloat64')
-        commitStore(u, () => store(bits))
-      },
-    )
+    })
   }
-}
-/** An unmasked invalid operation, overflow or underflow leaves memory and stack as they were. */
-function commitStore(u: Meaning, store: () => void): void {
-  const flags = u.state('i32', L.SF_FLAGS)
-  const unmasked = flags.and(u.state('i32', L.FPU_CONTROL).not()).and(0x19)
-  call(u, 'commit')
-  u.if(unmasked.eqz(), store)
 }
 
 const TRUNCATE = 3
 function storeInteger(pops: boolean, truncate: boolean) {
   return (u: Meaning, operand: Operand | undefined): void => {
     const { size } = operand!
-    const address = u.address(operand!)
-    u.probeWrite(address, size)
-    const store = (value: Expr) => {
-      u.storeMemory(address, size, value)
-      if (pops) pop(u)
+    const compute = () => {
+      const mode = truncate ? u.i32(TRUNCATE) : u.state('i32', L.FPU_CONTROL).shrU(10).and(3)
+      return call(u, 'toInteger', size * 8, mode)
     }
-    begin(u)
-    u.if(
-      isEmpty(u, 0),
-      () => u.if(call(u, 'stackFault', 0), () => store(u.i64(-(2n ** BigInt(size * 8 - 1))))),
-      () => {
-        const mode = truncate ? u.i32(TRUNCATE) : u.state('i32', L.FPU_CONTROL).shrU(10).and(3)
-        const value = call(u, 'toInteger', size * 8, mode)
-        commitStore(u, () => store(value))
-      },
-    )
+    storeMemory(u, operand!, -(2n ** BigInt(size * 8 - 1)), compute, (value) => {
+      u.storeMemory(u.address(operand!), size, value)
+      if (pops) pop(u)
+    })
   }
 }
 
@@ -164,50 +176,49 @@ function loadDecimal(u: Meaning, operand: Operand | undefined): void {
   push(u)
 }
 const DECIMAL_LIMIT = 999999999999999999n
+const INDEFINITE = -(2n ** 63n)
 function storeDecimal(u: Meaning, operand: Operand | undefined): void {
   const address = u.address(operand!)
-  u.probeWrite(address, 10)
-  const store = (low: Expr, high: Expr) => {
+  const write = (low: Expr, high: Expr) => {
     u.storeMemory(address, 8, low)
     u.storeMemory(address.add(8), 2, high)
     pop(u)
   }
-  const indefinite = () => store(u.i64(-(2n ** 62n)), u.i64(0xffff))
-  begin(u)
-  u.if(
-    isEmpty(u, 0),
-    () => u.if(call(u, 'stackFault', 0), indefinite),
-    () => {
-      const value = call(u, 'toInteger', 64, u.state('i32', L.FPU_CONTROL).shrU(10).and(3))
-      const magnitude = u.select(value.ltS(0), value.neg(), value)
-      const tooLarge = magnitude.gtU(DECIMAL_LIMIT)
-      u.if(tooLarge, () => {
-        u.setState('i32', L.SF_FLAGS, 1)
-        u.setState('i32', L.SF_ROUNDED_UP, 0)
-      })
-      commitStore(u, () => {
-        u.if(tooLarge, indefinite, () => {
-          const rest = u.variable('i64', magnitude)
-          const low = u.variable('i64', 0)
-          const i = u.variable('i32', 0)
-          u.while(
-            () => i.get().ltU(64),
-            () => {
-              low.set(low.get().or(rest.get().remU(10).shl(i.get().extendU())))
-              rest.set(rest.get().divU(10))
-              i.set(i.get().add(4))
-            },
-          )
-          const digits = rest.get().remU(10).or(rest.get().divU(10).shl(4))
-          const sign = u
-            .state('i32', L.SF_A + AT_SIGN)
-            .extendU()
-            .shl(15)
-          store(low.get(), digits.or(sign))
-        })
-      })
-    },
-  )
+  const compute = () => {
+    const value = call(u, 'toInteger', 64, u.state('i32', L.FPU_CONTROL).shrU(10).and(3))
+    const magnitude = u.select(value.ltS(0), value.neg(), value)
+    const tooLarge = magnitude.gtU(DECIMAL_LIMIT)
+    u.if(tooLarge, () => {
+      u.setState('i32', L.SF_FLAGS, 1)
+      u.setState('i32', L.SF_ROUNDED_UP, 0)
+    })
+    return u.select(tooLarge, u.i64(INDEFINITE), magnitude)
+  }
+  storeMemory(u, operand!, INDEFINITE, compute, (magnitude) => {
+    u.if(
+      magnitude.eq(INDEFINITE),
+      () => write(u.i64(-(2n ** 62n)), u.i64(0xffff)),
+      () => {
+        const rest = u.variable('i64', magnitude)
+        const low = u.variable('i64', 0)
+        const i = u.variable('i32', 0)
+        u.while(
+          () => i.get().ltU(64),
+          () => {
+            low.set(low.get().or(rest.get().remU(10).shl(i.get().extendU())))
+            rest.set(rest.get().divU(10))
+            i.set(i.get().add(4))
+          },
+        )
+        const digits = rest.get().remU(10).or(rest.get().divU(10).shl(4))
+        const sign = u
+          .state('i32', L.SF_A + AT_SIGN)
+          .extendU()
+          .shl(15)
+        write(low.get(), digits.or(sign))
+      },
+    )
+  })
 }
 
 /** Significands of the constants: rounded down, and whether the next bits are at least a half. SDM Vol. 2A, "FLD1/FLDL2T/…". */
@@ -309,7 +320,6 @@ export const X87_DATA: readonly Instruction[] = [
   x87('fstp', [onStack('DD', 'D8', ['STi'])], storeRegister(true)),
   x87('fstp', [onMemory('DB /7', 'Mt', 'w')], (u, operand) => {
     const address = u.address(operand!)
-    u.probeWrite(address, 10)
     const store = () => {
       u.storeMemory(address, 8, u.state('i64', L.X87_RESULT))
       u.storeMemory(address.add(8), 2, u.state('i64_32u', L.X87_RESULT + 8))
@@ -368,7 +378,6 @@ export const X87_DATA: readonly Instruction[] = [
   ...CONDITIONAL.map(([mnemonic, opcode, modrm, flags, wanted]) =>
     x87(mnemonic, [onStack(opcode, modrm)], (u) => {
       const i = u.stackIndex()
-      clearC1(u)
       unlessEmpty(u, isEmpty(u, 0).or(isEmpty(u, i)), 0, () => {
         const set = u.arithmeticFlags().and(flags).ne(0)
         u.if(wanted ? set : set.eqz(), () => {
@@ -380,6 +389,7 @@ export const X87_DATA: readonly Instruction[] = [
   ),
   x87('ffree', [onStack('DD', 'C0', ['STi'])], (u) => {
     const register = u.state('i32', L.FPU_TOP).add(u.stackIndex()).and(7)
+    clearC1(u)
     u.setState('i32', L.FPU_TAGS, u.state('i32', L.FPU_TAGS).and(u.i32(1).shl(register).not()))
   }),
   moveTop('fincstp', 'D9 F7', 1),

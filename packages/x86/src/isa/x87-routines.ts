@@ -104,6 +104,14 @@ function defineBasics(module: ModuleBuilder) {
   })
   /** x87Commit(): SF_FLAGS and C1 to the status word; 0 where an unmasked exception forbids the result. */
   const commit = module.func('x87Commit', [], ['i32'], (c) => {
+    // An exception about the operands, unmasked, comes before any about the result.
+    const early = at(c, 'i32', L.SF_FLAGS)
+      .and(unmaskedExceptions(c))
+      .and(IE | DE | ZE)
+    c.if(early, () => {
+      put32(c, L.SF_FLAGS, at(c, 'i32', L.SF_FLAGS).and(IE | DE | ZE))
+      put32(c, L.SF_ROUNDED_UP, 0)
+    })
     const c1 = c.select(at(c, 'i32', L.SF_ROUNDED_UP), c.i32(STATUS_C1), 0)
     put32(c, L.FPU_STATUS, status(c).and(~STATUS_C1).or(c1))
     const unmasked = c.call(raiseFlags, at(c, 'i32', L.SF_FLAGS))
