@@ -12,17 +12,18 @@ import {
   CLASS_INFINITY,
   CLASS_NORMAL,
   CLASS_ZERO,
-  IE,
   put32,
   put64,
   ROUND_DOWN,
-  raise,
   shiftRightSticky,
-  ZE,
 } from './unpacked.ts'
 
-/** What an operation on non-NaNs returns: 0, or 1 where the result is the default NaN (IE is raised). */
+/**
+ * What an operation on non-NaNs returns: 0, or 1 where the result is the default NaN, or 2 for a division by zero. IE and ZE are
+ * for the caller to raise, instead of DE.
+ */
 export const ARITHMETIC_INVALID = 1
+export const ARITHMETIC_DIVIDE_BY_ZERO = 2
 
 const TOP = -(2n ** 63n)
 
@@ -40,7 +41,6 @@ function finite(c: Code, sign: Expr, exponent: Expr, hi: Expr, lo: Expr): void {
   put64(c, L.SF_R + AT_LOW, lo)
 }
 function invalid(c: Code): void {
-  raise(c, IE)
   c.return(ARITHMETIC_INVALID)
 }
 function copy(c: Code, slot: number, sign: Expr): void {
@@ -172,9 +172,8 @@ export function defineDivide(module: ModuleBuilder, divide128: Callable): Callab
     })
     c.if(classB.eq(CLASS_ZERO), () => {
       c.if(classA.eq(CLASS_ZERO), () => invalid(c))
-      raise(c, ZE)
       result(c, CLASS_INFINITY, sign)
-      c.return(0)
+      c.return(ARITHMETIC_DIVIDE_BY_ZERO)
     })
     c.if(classA.eq(CLASS_ZERO), () => {
       result(c, CLASS_ZERO, sign)

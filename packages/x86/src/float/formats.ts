@@ -2,6 +2,7 @@
 import * as L from '../state/layout.ts'
 import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
+import { ARITHMETIC_DIVIDE_BY_ZERO, ARITHMETIC_INVALID } from './arithmetic.ts'
 import {
   AT_CLASS,
   AT_EXPONENT,
@@ -27,6 +28,7 @@ import {
   ROUND_UP,
   raise,
   shiftRightSticky,
+  ZE,
 } from './unpacked.ts'
 
 /** Orders as `float{n}Compare` returns them. */
@@ -77,8 +79,14 @@ function defineBinary(
   compute: (c: Code) => Expr,
 ): Callable {
   return module.func(name, ['i64', 'i64', 'i32'], ['i64'], (c) => {
+    const before = at(c, 'i32', L.SF_FLAGS)
     unpackBoth(c, format, pieces)
-    c.if(compute(c), () => c.return(defaultNan(format)))
+    const outcome = compute(c)
+    c.if(outcome.eq(ARITHMETIC_DIVIDE_BY_ZERO), () => put32(c, L.SF_FLAGS, before.or(ZE)))
+    c.if(outcome.eq(ARITHMETIC_INVALID), () => {
+      put32(c, L.SF_FLAGS, before.or(IE))
+      c.return(defaultNan(format))
+    })
     c.return(c.call(pieces.pack, c.param(2)))
   })
 }
@@ -308,8 +316,12 @@ export function defineFormats(
     define(
       `float${bits}Sqrt`,
       module.func(`float${bits}Sqrt`, ['i64', 'i32'], ['i64'], (c) => {
+        const before = at(c, 'i32', L.SF_FLAGS)
         unpackOne(c, format, pieces, c.param(1))
-        c.if(c.call(core.squareRoot), () => c.return(defaultNan(format)))
+        c.if(c.call(core.squareRoot), () => {
+          put32(c, L.SF_FLAGS, before.or(IE))
+          c.return(defaultNan(format))
+        })
         c.return(c.call(pieces.pack, c.param(1)))
       }),
     )

@@ -21,10 +21,12 @@ export function x87(
     meaning: (u, ...operands) => {
       u.requireX87()
       checkPending(u)
+      // The address is made here, since it may be used in one branch of the meaning or another.
+      const memory = operands.find(({ kind }) => kind === 'memory')
+      const address = memory && u.address(memory)
       meaning(u, ...operands)
       u.setState('i64', L.FPU_IP, u.currentRip())
-      const [memory] = operands.filter(({ kind }) => kind === 'memory')
-      if (memory) u.setState('i64', L.FPU_DP, u.address(memory))
+      if (address) u.setState('i64', L.FPU_DP, address)
     },
   })
 }

@@ -3,7 +3,7 @@ import { AT_CLASS, AT_HIGH, AT_SIGN, CLASS_QNAN, CLASS_SNAN } from '../float/unp
 import { CF, PF, ZF } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
 import type { Expr } from '../wasm/code.ts'
-import type { Instruction } from './instruction.ts'
+import type { Form, Instruction } from './instruction.ts'
 import type { Meaning, Operand } from './meaning.ts'
 import { memoryOperand } from './x87-arithmetic.ts'
 import {
@@ -68,6 +68,16 @@ function loadMemory(integer: boolean) {
   }
 }
 
+/** A form that may store, or may not: its memory is checked where it does. */
+const storedTo = (bytes: string, operand: string): Form => ({ bytes, operands: [operand], access: 'bit' })
+const STORES = { modeSensitive: true } as const
+
+/** Linear address of the memory operand, checked for a write outside 64-bit mode. */
+function storeAddress(u: Meaning, operand: Operand): Expr {
+  const offset = u.address(operand)
+  return u.long ? offset : u.segmentAddress(u.memorySegment(), offset, operand.size, true)
+}
+
 /**
  * Stores a value that `compute` makes from ST(0), or `indefinite` where that is empty. An unmasked invalid operation, overflow
  * or underflow leaves memory and stack alone, and does not even touch the memory.
@@ -77,29 +87,28 @@ function storeMemory(
   operand: Operand,
   indefinite: bigint,
   compute: () => Expr,
-  store: (value: Expr) => void,
+  store: (value: Expr, address: Expr) => void,
 ): void {
-  const address = u.address(operand)
   const unmasked = u.state('i32', L.FPU_CONTROL).not().and(0x19)
   const bytes = operand.size
   begin(u)
   u.if(
     isEmpty(u, 0),
     () => {
-      u.if(unmasked.and(1).eqz(), () => u.probeWrite(address, bytes))
-      u.if(call(u, 'stackFault', 0), () => store(u.i64(indefinite)))
+      u.if(unmasked.and(1).eqz(), () => u.probeWrite(storeAddress(u, operand), bytes))
+      u.if(call(u, 'stackFault', 0), () => store(u.i64(indefinite), storeAddress(u, operand)))
     },
     () => {
       const value = compute()
       const forbidden = u.state('i32', L.SF_FLAGS).and(unmasked)
-      u.if(forbidden.eqz(), () => u.probeWrite(address, bytes))
+      u.if(forbidden.eqz(), () => u.probeWrite(storeAddress(u, operand), bytes))
       // Where nothing is stored, nothing was rounded.
       u.if(forbidden, () => {
         u.setState('i32', L.SF_FLAGS, u.state('i32', L.SF_FLAGS).and(~0x20))
         u.setState('i32', L.SF_ROUNDED_UP, 0)
       })
       call(u, 'commit')
-      u.if(forbidden.eqz(), () => store(value))
+      u.if(forbidden.eqz(), () => store(value, storeAddress(u, operand)))
     },
   )
 }
@@ -110,8 +119,8 @@ function storeFloat(pops: boolean) {
     const { size } = operand!
     const indefinite = size === 4 ? 0xffc00000n : -(2n ** 51n)
     const compute = () => call(u, size === 4 ? 'toFloat32' : 'toFloat64')
-    storeMemory(u, operand!, indefinite, compute, (bits) => {
-      u.storeMemory(u.address(operand!), size, bits)
+    storeMemory(u, operand!, indefinite, compute, (bits, address) => {
+      u.storeMemory(address, size, bits)
       if (pops) pop(u)
     })
   }
@@ -125,8 +134,8 @@ function storeInteger(pops: boolean, truncate: boolean) {
       const mode = truncate ? u.i32(TRUNCATE) : u.state('i32', L.FPU_CONTROL).shrU(10).and(3)
       return call(u, 'toInteger', size * 8, mode)
     }
-    storeMemory(u, operand!, -(2n ** BigInt(size * 8 - 1)), compute, (value) => {
-      u.storeMemory(u.address(operand!), size, value)
+    storeMemory(u, operand!, -(2n ** BigInt(size * 8 - 1)), compute, (value, address) => {
+      u.storeMemory(address, size, value)
       if (pops) pop(u)
     })
   }
@@ -178,8 +187,7 @@ function loadDecimal(u: Meaning, operand: Operand | undefined): void {
 const DECIMAL_LIMIT = 999999999999999999n
 const INDEFINITE = -(2n ** 63n)
 function storeDecimal(u: Meaning, operand: Operand | undefined): void {
-  const address = u.address(operand!)
-  const write = (low: Expr, high: Expr) => {
+  const write = (address: Expr, low: Expr, high: Expr) => {
     u.storeMemory(address, 8, low)
     u.storeMemory(address.add(8), 2, high)
     pop(u)
@@ -194,10 +202,10 @@ function storeDecimal(u: Meaning, operand: Operand | undefined): void {
     })
     return u.select(tooLarge, u.i64(INDEFINITE), magnitude)
   }
-  storeMemory(u, operand!, INDEFINITE, compute, (magnitude) => {
+  storeMemory(u, operand!, INDEFINITE, compute, (magnitude, address) => {
     u.if(
       magnitude.eq(INDEFINITE),
-      () => write(u.i64(-(2n ** 62n)), u.i64(0xffff)),
+      () => write(address, u.i64(-(2n ** 62n)), u.i64(0xffff)),
       () => {
         const rest = u.variable('i64', magnitude)
         const low = u.variable('i64', 0)
@@ -215,7 +223,7 @@ function storeDecimal(u: Meaning, operand: Operand | undefined): void {
           .state('i32', L.SF_A + AT_SIGN)
           .extendU()
           .shl(15)
-        write(low.get(), digits.or(sign))
+        write(address, low.get(), digits.or(sign))
       },
     )
   })
@@ -314,40 +322,54 @@ export const X87_DATA: readonly Instruction[] = [
       },
     )
   }),
-  x87('fst', [onMemory('D9 /2', 'Md', 'w'), onMemory('DD /2', 'Mq', 'w')], storeFloat(false)),
-  x87('fstp', [onMemory('D9 /3', 'Md', 'w'), onMemory('DD /3', 'Mq', 'w')], storeFloat(true)),
+  x87('fst', [storedTo('D9 /2', 'Md'), storedTo('DD /2', 'Mq')], storeFloat(false), STORES),
+  x87('fstp', [storedTo('D9 /3', 'Md'), storedTo('DD /3', 'Mq')], storeFloat(true), STORES),
   x87('fst', [onStack('DD', 'D0', ['STi'])], storeRegister(false)),
   x87('fstp', [onStack('DD', 'D8', ['STi'])], storeRegister(true)),
-  x87('fstp', [onMemory('DB /7', 'Mt', 'w')], (u, operand) => {
-    const address = u.address(operand!)
-    const store = () => {
-      u.storeMemory(address, 8, u.state('i64', L.X87_RESULT))
-      u.storeMemory(address.add(8), 2, u.state('i64_32u', L.X87_RESULT + 8))
-      pop(u)
-    }
-    clearC1(u)
-    u.if(
-      isEmpty(u, 0),
-      () => u.if(call(u, 'stackFault', 0), store),
-      () => {
-        copyRegister(u, 0)
-        store()
-      },
-    )
-  }),
-  x87('fist', [onMemory('DF /2', 'Mw', 'w'), onMemory('DB /2', 'Md', 'w')], storeInteger(false, false)),
+  x87(
+    'fstp',
+    [storedTo('DB /7', 'Mt')],
+    (u, operand) => {
+      const store = () => {
+        const address = storeAddress(u, operand!)
+        u.storeMemory(address, 8, u.state('i64', L.X87_RESULT))
+        u.storeMemory(address.add(8), 2, u.state('i64_32u', L.X87_RESULT + 8))
+      }
+      u.if(
+        isEmpty(u, 0),
+        () => {
+          // The memory's faults come before the stack's.
+          u.if(u.state('i32', L.FPU_CONTROL).and(1), () => {
+            setResult(u, -(1n << 62n), 0xffff)
+            store()
+          })
+          u.if(call(u, 'stackFault', 0), () => pop(u))
+        },
+        () => {
+          copyRegister(u, 0)
+          store()
+          clearC1(u)
+          pop(u)
+        },
+      )
+    },
+    STORES,
+  ),
+  x87('fist', [storedTo('DF /2', 'Mw'), storedTo('DB /2', 'Md')], storeInteger(false, false), STORES),
   x87(
     'fistp',
-    [onMemory('DF /3', 'Mw', 'w'), onMemory('DB /3', 'Md', 'w'), onMemory('DF /7', 'Mq', 'w')],
+    [storedTo('DF /3', 'Mw'), storedTo('DB /3', 'Md'), storedTo('DF /7', 'Mq')],
     storeInteger(true, false),
+    STORES,
   ),
   x87(
     'fisttp',
-    [onMemory('DF /1', 'Mw', 'w'), onMemory('DB /1', 'Md', 'w'), onMemory('DD /1', 'Mq', 'w')],
+    [storedTo('DF /1', 'Mw'), storedTo('DB /1', 'Md'), storedTo('DD /1', 'Mq')],
     storeInteger(true, true),
+    STORES,
   ),
   x87('fbld', [onMemory('DF /4', 'Mt', 'r')], loadDecimal),
-  x87('fbstp', [onMemory('DF /6', 'Mt', 'w')], storeDecimal),
+  x87('fbstp', [storedTo('DF /6', 'Mt')], storeDecimal, STORES),
   ...CONSTANTS.map(constant),
   x87('fldz', [plain('D9 EE')], (u) => {
     setResult(u, 0n, 0)

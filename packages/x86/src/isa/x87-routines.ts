@@ -1,4 +1,5 @@
 /** What the x87's instructions share: the register stack, exceptions, arithmetic. */
+import { ARITHMETIC_DIVIDE_BY_ZERO, ARITHMETIC_INVALID } from '../float/arithmetic.ts'
 import { defineExtended, setResult } from '../float/extended.ts'
 import {
   AT_CLASS,
@@ -228,8 +229,9 @@ export function x87Routines(module: ModuleBuilder, routines: Map<string, Callabl
           ],
           () => failed.set(c.call(known('sf.divide'))),
         )
+        c.if(failed.get().eq(ARITHMETIC_DIVIDE_BY_ZERO), () => put32(c, L.SF_FLAGS, ZE))
         c.if(
-          failed.get(),
+          failed.get().eq(ARITHMETIC_INVALID),
           () => c.call(invalid),
           () => c.call(roundResult, precision(c)),
         )
