@@ -25,6 +25,8 @@ import { SYSTEM } from './system.ts'
 import { X87_ARITHMETIC } from './x87-arithmetic.ts'
 import { X87_CONTROL } from './x87-control.ts'
 import { X87_DATA } from './x87-data.ts'
+import { X87_ENVIRONMENT, x87EnvironmentRoutines } from './x87-environment.ts'
+import { X87_NUMERIC, x87NumericRoutines } from './x87-numeric.ts'
 import { x87Routines } from './x87-routines.ts'
 
 export const instructions: readonly Instruction[] = [
@@ -50,6 +52,8 @@ export const instructions: readonly Instruction[] = [
   ...X87_CONTROL,
   ...X87_ARITHMETIC,
   ...X87_DATA,
+  ...X87_NUMERIC,
+  ...X87_ENVIRONMENT,
 ]
 
 /** In the order in which they build on each other. */
@@ -60,4 +64,6 @@ export const routineGroups: readonly RoutineGroup[] = [
   sseStateRoutines,
   sseStringRoutines,
   x87Routines,
+  x87NumericRoutines,
+  x87EnvironmentRoutines,
 ]
