@@ -17,6 +17,7 @@ import {
   CLASS_ZERO,
   DE,
   OE,
+  PE,
   put32,
   put64,
   ROUNDED_INFINITY,
@@ -92,6 +93,12 @@ export function setResult(c: Code, significand: Expr | bigint, signExponent: Exp
   put32(c, L.X87_RESULT + 8, signExponent)
 }
 
+/** FSCALE can leave even the scaled range: the result is then inexact. */
+function beyondScale(c: Code): void {
+  raise(c, PE)
+  put32(c, L.SF_ROUNDED_UP, 1)
+}
+
 function buildPack(c: Code, round: Callable): void {
   const [control, precision, unmasked] = [c.param(0), c.param(1), c.param(2)]
   const sign = at(c, 'i32', L.SF_R + AT_SIGN).shl(15)
@@ -116,12 +123,16 @@ function buildPack(c: Code, round: Callable): void {
   c.if(exponent.get().gtS(EMAX), () => {
     raise(c, OE)
     exponent.set(exponent.get().sub(SCALE))
-    c.if(exponent.get().gtS(EMAX), infinity)
+    c.if(exponent.get().gtS(EMAX), () => {
+      beyondScale(c)
+      infinity()
+    })
   })
   c.if(exponent.get().ltS(EMIN), () => {
     raise(c, UE)
     exponent.set(exponent.get().add(SCALE))
     c.if(exponent.get().ltS(EMIN), () => {
+      beyondScale(c)
       setResult(c, 0n, sign)
       c.return()
     })

@@ -94,14 +94,18 @@ function loadEnvironment(u: Meaning, address: Expr): void {
 
 const register = (u: Meaning, i: number): Expr => u.state('i32', L.FPU_TOP).add(i).and(7).shl(4)
 
-/** The area's size depends on the operand size; its ends are checked before anything is stored. */
+/** The area's size depends on the operand size; its first word and last byte are accessed before the rest, as on Intel's CPUs. */
 function area(u: Meaning, operand: Operand, registers: boolean, write: boolean): Expr {
   const offset = u.address(operand)
   const bytes = environmentBytes(u) + (registers ? 80 : 0)
   const address = u.long ? offset : u.segmentAddress(u.memorySegment(), offset, bytes, write)
+  const last = address.add(bytes - 1)
   if (write) {
-    u.probeWrite(address, 2)
-    u.probeWrite(address.add(bytes - 2), 2)
+    u.probeWrite(address, wordBytes(u))
+    u.probeWrite(last, 1)
+  } else {
+    u.loadMemory(address, wordBytes(u))
+    u.loadMemory(last, 1)
   }
   return address
 }
