@@ -35,6 +35,7 @@ export const HOST_OPERATIONS = [
   'portIn',
   'portOut',
   'hypercall',
+  'transcendental',
 ] as const
 
 export type HostOperation = (typeof HOST_OPERATIONS)[number]

@@ -28,6 +28,7 @@ import { X87_DATA } from './x87-data.ts'
 import { X87_ENVIRONMENT, x87EnvironmentRoutines } from './x87-environment.ts'
 import { X87_NUMERIC, x87NumericRoutines } from './x87-numeric.ts'
 import { x87Routines } from './x87-routines.ts'
+import { X87_TRANSCENDENTAL } from './x87-transcendental.ts'
 
 export const instructions: readonly Instruction[] = [
   ...ALU,
@@ -54,6 +55,7 @@ export const instructions: readonly Instruction[] = [
   ...X87_DATA,
   ...X87_NUMERIC,
   ...X87_ENVIRONMENT,
+  ...X87_TRANSCENDENTAL,
 ]
 
 /** In the order in which they build on each other. */

@@ -18,6 +18,7 @@ import type { Source } from './interrupts.ts'
 import { type CpuModel, cpuid } from './model.ts'
 import { portIn, portOut } from './ports.ts'
 import { accessRights, loadLdt, loadSegment, loadTask, segmentLimit, verify } from './segments.ts'
+import { transcendental } from './transcendental.ts'
 import { farCall, farJump, farReturn, interruptReturn, sysenter, sysexit } from './transfers.ts'
 
 type Size = 2 | 4 | 8
@@ -94,6 +95,7 @@ function buildTable({ core, model, inert, deliver }: OperationsOptions): Record<
     portIn: () => portIn(core, low(0), low(1) as PortSize),
     portOut: () => portOut(core, low(0), low(1) as PortSize, low(2)),
     hypercall: () => core.fail(EXCEPTION.UD),
+    transcendental: () => transcendental(core, low(0)),
   }
 }
 
