@@ -281,15 +281,16 @@ function defineMinMax(
     c.call(pieces.unpack, c.param(0), L.SF_A, c.param(2))
     c.call(pieces.unpack, c.param(1), L.SF_B, c.param(2))
     const [kindA, kindB] = [kindOf(c, L.SF_A), kindOf(c, L.SF_B)]
+    const flushed = (bits: Expr, kind: Expr): Expr => {
+      const signOnly = bits.and(1n << BigInt(format.bits - 1))
+      return c.select(kind.eqz().and(c.param(2).and(CONTROL_DAZ).ne(0)), signOnly, bits)
+    }
     c.if(kindA.geU(CLASS_QNAN).or(kindB.geU(CLASS_QNAN)), () => {
       put32(c, L.SF_FLAGS, before.or(IE))
-      c.return(c.param(1))
+      c.return(flushed(c.param(1), kindB))
     })
     const isFirst = c.call(compareNumbers).eq(order)
-    const chosen = c.select(isFirst, c.param(0), c.param(1))
-    const zero = c.select(isFirst, kindA, kindB).eqz()
-    const signOnly = chosen.and(1n << BigInt(format.bits - 1))
-    c.return(c.select(zero.and(c.param(2).and(CONTROL_DAZ).ne(0)), signOnly, chosen))
+    c.return(flushed(c.select(isFirst, c.param(0), c.param(1)), c.select(isFirst, kindA, kindB)))
   })
 }
 

@@ -33,7 +33,7 @@ export const OE = 8
 export const UE = 16
 export const PE = 32
 
-/** Control: rounding mode in bits 0–1, then DAZ, FTZ, and whether underflow is unmasked. */
+/** Control: rounding mode in bits 0–1, then DAZ, FTZ, whether underflow is unmasked, no PE, whether overflow is unmasked. */
 export const ROUND_NEAREST = 0
 export const ROUND_DOWN = 1
 export const ROUND_UP = 2
@@ -42,6 +42,7 @@ export const CONTROL_DAZ = 4
 export const CONTROL_FTZ = 8
 export const CONTROL_UNMASKED_UNDERFLOW = 16
 export const CONTROL_NO_PRECISION = 32
+export const CONTROL_UNMASKED_OVERFLOW = 64
 
 export interface Format {
   readonly bits: 32 | 64
@@ -144,6 +145,7 @@ export function defineRound(module: ModuleBuilder): Callable {
     const unit = c.i64(1).shl(c.i32(64).sub(precision).extendU())
     const keep = c.i64(0).sub(unit)
     const tiny = c.variable('i32', 0)
+    const exactUnbounded = c.variable('i32', 0)
     put32(c, L.SF_ROUNDED_UP, 0)
     c.if(exponent.get().ltS(emin), () => {
       // Tiny unless rounding with an unbounded exponent would reach the smallest normal number.
@@ -151,6 +153,7 @@ export function defineRound(module: ModuleBuilder): Callable {
       const up = roundsUp(c, mode, sign, hi.get().and(unit).ne(0), cut)
       const reaches = up.and(hi.get().and(keep).eq(keep)).and(exponent.get().eq(emin.sub(1)))
       tiny.set(reaches.eqz())
+      exactUnbounded.set(cut.inexact.eqz())
       shiftRightSticky(c, hi, lo, emin.sub(exponent.get()))
       exponent.set(emin)
     })
@@ -182,12 +185,15 @@ export function defineRound(module: ModuleBuilder): Callable {
       },
       () => hi.set(kept),
     )
-    const underflow = tiny.get().and(inexact.or(control.and(CONTROL_UNMASKED_UNDERFLOW).ne(0)))
-    raise(c, c.select(inexact, c.i32(PE), 0).or(c.select(underflow, c.i32(UE), 0)))
+    // Unmasked, precision is that of the result with an unbounded exponent.
+    const unmasked = tiny.get().and(control.and(CONTROL_UNMASKED_UNDERFLOW).ne(0))
+    const underflow = tiny.get().and(inexact).or(unmasked)
+    const precise = inexact.eqz().or(unmasked.and(exactUnbounded.get()))
+    raise(c, c.select(precise, c.i32(0), PE).or(c.select(underflow, c.i32(UE), 0)))
     put64(c, L.SF_R + AT_HIGH, hi.get())
     put32(c, L.SF_R + AT_EXPONENT, exponent.get())
     c.if(exponent.get().leS(emax), () => c.return(ROUNDED_FINITE))
-    raise(c, OE | PE)
+    raise(c, c.select(control.and(CONTROL_UNMASKED_OVERFLOW), c.i32(OE), OE | PE))
     const toInfinity = c.select(
       mode.eqz(),
       c.i32(1),

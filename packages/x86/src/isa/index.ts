@@ -16,6 +16,9 @@ import { PACKED_ARITHMETIC } from './packed-arithmetic.ts'
 import { PACKED_SHUFFLE } from './packed-shuffle.ts'
 import { SEGMENTS } from './segment.ts'
 import { SHIFT } from './shift.ts'
+import { SSE_CONVERT } from './sse-convert.ts'
+import { SSE_FLOAT } from './sse-float.ts'
+import { sseFloatRoutines } from './sse-float-routines.ts'
 import { EMMS, SSE_MOVE } from './sse-move.ts'
 import { SSE_STATE, sseStateRoutines } from './sse-state.ts'
 import { SSE_STRING, sseStringRoutines } from './sse-string.ts'
@@ -50,6 +53,8 @@ export const instructions: readonly Instruction[] = [
   ...PACKED_SHUFFLE,
   EMMS,
   ...SSE_STRING,
+  ...SSE_FLOAT,
+  ...SSE_CONVERT,
   ...X87_CONTROL,
   ...X87_ARITHMETIC,
   ...X87_DATA,
@@ -65,6 +70,7 @@ export const routineGroups: readonly RoutineGroup[] = [
   floatRoutines,
   sseStateRoutines,
   sseStringRoutines,
+  sseFloatRoutines,
   x87Routines,
   x87NumericRoutines,
   x87EnvironmentRoutines,
