@@ -98,6 +98,9 @@ function reduce({ exponent, significand }: Real): { quadrant: number; rest: bigi
   return { quadrant: Number((x / half) & 3n), rest: x % half, bits }
 }
 
+/** Exponents below which an angle is its own sine in 80 bits. */
+const TINY = -100
+
 export interface SineCosine {
   readonly sine: WideReal
   readonly cosine: WideReal
@@ -107,7 +110,7 @@ export interface SineCosine {
 
 /** For 0 < |x| < 2^63. */
 export function sineCosine(x: Real): SineCosine {
-  if (x.exponent < -100) return tinyAngle(x)
+  if (x.exponent < TINY) return tinyAngle(x)
   const { quadrant, rest, bits } = reduce(x)
   const half = PI66 << BigInt(bits - (PI66_FRACTION_BITS + 1))
   // Beyond π/4 the complement is smaller.
@@ -141,14 +144,11 @@ export function sineCosine(x: Real): SineCosine {
   }
 }
 
-/** sin x is just below x, tan x just above, cos x just below 1. */
+/** The nearest 128-bit numbers, x and 1, whatever the rounding mode, as the CPU gives them. */
 function tinyAngle({ sign, exponent, significand }: Real): SineCosine {
-  const whole = significand << 64n
-  return {
-    sine: below(sign, exponent, whole),
-    cosine: below(0, 0, 1n << 127n),
-    tangent: { sign, exponent, significand: whole | 1n, exact: false },
-  }
+  const itself: WideReal = { sign, exponent, significand: significand << 64n, exact: false }
+  const one: WideReal = { sign: 0, exponent: 0, significand: 1n << 127n, exact: false }
+  return { sine: itself, cosine: one, tangent: itself }
 }
 /** The number just below a 128-bit one. */
 function below(sign: 0 | 1, exponent: number, significand: bigint): WideReal {

@@ -1,4 +1,6 @@
 /** The x87's transcendental instructions: special values by the manual's tables, the rest by float/transcendental.ts. */
+
+import { EMIN } from '../float/extended.ts'
 import {
   arcTangent,
   exponentialMinusOne,
@@ -21,6 +23,8 @@ import {
   CLASS_INFINITY,
   CLASS_NORMAL,
   CLASS_ZERO,
+  PE,
+  UE,
 } from '../float/unpacked.ts'
 import * as L from '../state/layout.ts'
 import type { Core } from './core.ts'
@@ -90,7 +94,9 @@ function give(core: Core, answer: Answer): void {
     return
   }
   if (answer.kind !== 'number') return
-  const { sign, exponent, significand } = answer.value
+  const { sign, exponent, significand, exact } = answer.value
+  const inexact = exponent < EMIN ? PE | UE : PE
+  if (!exact) core.setWord(L.SF_FLAGS, core.word(L.SF_FLAGS) | inexact)
   core.setWord(L.SF_R + AT_CLASS, CLASS_NORMAL)
   core.setWord(L.SF_R + AT_SIGN, sign)
   core.setWord(L.SF_R + AT_EXPONENT, exponent)
@@ -140,9 +146,10 @@ function exponential(x: Operand): Answer {
   if (x.kind === CLASS_ZERO) return zero(x.sign)
   if (x.kind === CLASS_INFINITY) return x.sign ? exactly(1, 0, 1n << 63n) : infinity(0)
   if (x.exponent >= 0) {
-    const isOne = x.exponent === 0 && x.significand === 1n << 63n
-    if (isOne) return x.sign ? exactly(1, -1, 1n << 63n) : exactly(0, 0, 1n << 63n)
-    return exactly(x.sign, x.exponent, x.significand)
+    // Intel's CPUs call even the exact results of ±1 inexact.
+    const isMinusOne = x.sign === 1 && x.exponent === 0 && x.significand === 1n << 63n
+    const exponent = isMinusOne ? -1 : x.exponent
+    return number({ sign: x.sign, exponent, significand: x.significand << 64n, exact: false })
   }
   return number(exponentialMinusOne(x))
 }

@@ -153,6 +153,12 @@ function closeFloat80(a: StateRecord, b: StateRecord, at: number): boolean {
   return difference >= -2n && difference <= 2n
 }
 
+/** Copies the registers, status and tags of the x87, so that the rest can be compared. */
+export function copyX87(to: StateRecord, from: StateRecord): void {
+  to.bytes.set(from.bytes.subarray(FX.status, FX.tag + 1), FX.status)
+  to.bytes.set(from.bytes.subarray(FX.st, FX.xmm), FX.st)
+}
+
 /** Copies the registers that `withinBounds` compared, so that the rest can be compared as bytes. */
 export function copyApproximate(to: StateRecord, from: StateRecord): void {
   to.bytes.set(from.bytes.subarray(FX.st, FX.reserved), FX.st)

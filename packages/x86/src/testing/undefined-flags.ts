@@ -15,6 +15,7 @@ import {
   gprOffset,
   OFFSET,
   type StateRecord,
+  stOffset,
 } from './state-record.ts'
 
 const { CF, PF, AF, ZF, SF, OF } = FLAG
@@ -61,6 +62,8 @@ export interface UndefinedResults {
   readonly memory: readonly (readonly [number, number])[]
   /** XMM and ST registers are compared within the bound that the manual gives. */
   readonly approximate: boolean
+  /** The operand is outside the range for which the manual defines a result: the x87 is not compared. */
+  readonly outOfRange?: boolean
 }
 
 /** The count of a shift or rotation, masked as the processor does; `input` is the state before it. */
@@ -98,7 +101,20 @@ export function undefinedResults(encoded: Encoded, input: StateRecord): Undefine
     registers: undefinedRegisters(encoded, input),
     memory: undefinedMemory(encoded),
     approximate: APPROXIMATE.has(encoded.mnemonic),
+    outOfRange: isOutOfRange(encoded, input),
   }
+}
+
+/** F2XM1 is defined from −1 to 1, FYL2XP1 from √½ − 1 to √2 − 1. */
+function isOutOfRange({ mnemonic }: Encoded, { view }: StateRecord): boolean {
+  if (mnemonic !== 'f2xm1' && mnemonic !== 'fyl2xp1') return false
+  const at = stOffset(0)
+  const signExponent = view.getUint16(at + 8, true)
+  const exponent = (signExponent & 0x7fff) - 16383
+  if (exponent === 16384) return false
+  const magnitude = (view.getUint32(at + 4, true) / 2 ** 31) * 2 ** exponent
+  if (mnemonic === 'f2xm1') return magnitude > 1
+  return magnitude > (signExponent & 0x8000 ? 1 - Math.SQRT1_2 : Math.SQRT2 - 1)
 }
 
 /** Bits of the x87 status word that are undefined after an instruction. */
