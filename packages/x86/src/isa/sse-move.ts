@@ -1,7 +1,7 @@
 /** Moves of XMM and MMX registers. */
 import * as L from '../state/layout.ts'
 import type { Expr } from '../wasm/code.ts'
-import { type Instruction, instruction } from './instruction.ts'
+import { type Form, type Instruction, instruction } from './instruction.ts'
 import type { Meaning, Operand } from './meaning.ts'
 import { type Extension, enterMmx, mmx, sse, writeMmx } from './vector.ts'
 
@@ -119,6 +119,22 @@ const byteOf = (u: Meaning, operand: Operand, file: number) => (i: number) =>
 /** MOVD and MOVQ: the low 32 or 64 bits and a general register or memory. */
 const MOVD_LOAD = (u: Meaning, dst: Operand, src: Operand): void => writeWhole(u, dst, u.readUnsigned(src))
 
+/** Stores of an MMX register; its memory is checked by the meaning, after TOP was cleared. */
+function mmxStore(mnemonic: string, forms: readonly Form[]): Instruction {
+  const checked = forms.map((form) => ({ ...form, access: 'bit' as const }))
+  const store = mmx(mnemonic, checked, (u, dst, src) => {
+    const value = u.load('i64', u.offsetOf(src!), L.X87)
+    if (dst!.kind === 'memory') {
+      const offset = u.address(dst!)
+      const { size } = dst!
+      const address = u.long ? offset : u.segmentAddress(u.memorySegment(), offset, size, true)
+      u.storeMemory(address, size, value)
+    } else if (dst!.kind === 'register' && dst!.file === 'mmx') writeMmx(u, dst!, value)
+    else u.write(dst!, value)
+  })
+  return { ...store, modeSensitive: true }
+}
+
 const twoForms = (extension: Extension, mnemonic: string): Instruction[] => [
   sse(extension, mnemonic, [{ bytes: '66 0F 6E /r', operands: ['Vdq', 'Ey'] }], (u, dst, src) =>
     MOVD_LOAD(u, dst!, src!),
@@ -129,9 +145,7 @@ const twoForms = (extension: Extension, mnemonic: string): Instruction[] => [
   mmx(mnemonic, [{ bytes: 'NP 0F 6E /r', operands: ['Pq', 'Ey'] }], (u, dst, src) =>
     writeMmx(u, dst!, u.readUnsigned(src!)),
   ),
-  mmx(mnemonic, [{ bytes: 'NP 0F 7E /r', operands: ['Ey', 'Pq'] }], (u, dst, src) =>
-    u.write(dst!, u.load('i64', u.offsetOf(src!), L.X87)),
-  ),
+  mmxStore(mnemonic, [{ bytes: 'NP 0F 7E /r', operands: ['Ey', 'Pq'] }]),
 ]
 
 export const SSE_MOVE: readonly Instruction[] = [
@@ -168,22 +182,12 @@ export const SSE_MOVE: readonly Instruction[] = [
   sse('sse2', 'movnti', [{ bytes: 'NP 0F C3 /r', operands: ['My', 'Gy'], access: 'w' }], (u, dst, src) =>
     u.write(dst!, u.read(src!)),
   ),
-  mmx('movntq', [{ bytes: 'NP 0F E7 /r', operands: ['Mq', 'Pq'], access: 'w' }], (u, dst, src) =>
-    u.writeLow(dst!, u.readLow(src!)),
-  ),
+  mmxStore('movntq', [{ bytes: 'NP 0F E7 /r', operands: ['Mq', 'Pq'] }]),
   ...twoForms('sse2', 'movd'),
-  mmx(
-    'movq',
-    [
-      { bytes: 'NP 0F 6F /r', operands: ['Pq', 'Qq'] },
-      { bytes: 'NP 0F 7F /r', operands: ['Qq', 'Pq'] },
-    ],
-    (u, dst, src) => {
-      const value = u.readLow(src!)
-      if (dst!.kind === 'memory') u.writeLow(dst!, value)
-      else writeMmx(u, dst!, value)
-    },
+  mmx('movq', [{ bytes: 'NP 0F 6F /r', operands: ['Pq', 'Qq'] }], (u, dst, src) =>
+    writeMmx(u, dst!, u.readLow(src!)),
   ),
+  mmxStore('movq', [{ bytes: 'NP 0F 7F /r', operands: ['Qq', 'Pq'] }]),
   sse('sse2', 'movq', [{ bytes: 'F3 0F 7E /r', operands: ['Vq', 'Wq'] }], (u, dst, src) =>
     writeWhole(u, dst!, u.readLow(src!)),
   ),
