@@ -93,10 +93,10 @@ export function setResult(c: Code, significand: Expr | bigint, signExponent: Exp
   put32(c, L.X87_RESULT + 8, signExponent)
 }
 
-/** FSCALE can leave even the scaled range: the result is then inexact. */
-function beyondScale(c: Code): void {
+/** FSCALE can leave even the scaled range: the result is then infinite, or zero, and inexact. */
+function beyondScale(c: Code, roundedUp: 0 | 1): void {
   raise(c, PE)
-  put32(c, L.SF_ROUNDED_UP, 1)
+  put32(c, L.SF_ROUNDED_UP, roundedUp)
 }
 
 function buildPack(c: Code, round: Callable): void {
@@ -124,7 +124,7 @@ function buildPack(c: Code, round: Callable): void {
     raise(c, OE)
     exponent.set(exponent.get().sub(SCALE))
     c.if(exponent.get().gtS(EMAX), () => {
-      beyondScale(c)
+      beyondScale(c, 1)
       infinity()
     })
   })
@@ -132,7 +132,7 @@ function buildPack(c: Code, round: Callable): void {
     raise(c, UE)
     exponent.set(exponent.get().add(SCALE))
     c.if(exponent.get().ltS(EMIN), () => {
-      beyondScale(c)
+      beyondScale(c, 0)
       setResult(c, 0n, sign)
       c.return()
     })

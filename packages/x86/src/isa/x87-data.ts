@@ -60,7 +60,10 @@ function loadMemory(integer: boolean) {
             call(u, 'round', 64)
           },
         )
-        u.if(call(u, 'commit'), () => {
+        // A denormal operand, even unmasked, is loaded; an invalid one is not.
+        const invalid = u.state('i32', L.SF_FLAGS).and(u.state('i32', L.FPU_CONTROL).not()).and(1)
+        call(u, 'commit')
+        u.if(invalid.eqz(), () => {
           push(u)
         })
       },
