@@ -13,6 +13,7 @@ export class MarkReader {
   readonly #width: 32 | 64
   readonly #started: Clocks
   #begin: { program: string; clocks: Clocks } | undefined
+  #instructions: number | undefined
   readonly measurements: Measurement[] = []
 
   constructor(subject: Subject, width: 32 | 64, started: Clocks) {
@@ -22,12 +23,25 @@ export class MarkReader {
   }
 
   line(text: string, clocks: Clocks): void {
+    const count = /^COUNT (\d+)/.exec(text)
+    if (count) return this.#counted(Number(count[1]))
     const mark = /(BENCH INIT|BEGIN|END)(?: (\S+))?(?: (\S+) (\S+))?\s*$/.exec(text)
     if (!mark) return
     const [, kind, program, seconds, status] = mark
     if (kind === 'BENCH INIT') this.#add(BOOT, this.#started, clocks, null, true)
     else if (kind === 'BEGIN' && program) this.#begin = { program, clocks }
     else if (kind === 'END' && program && status) this.#end(program, seconds, status, clocks)
+  }
+
+  /** After a BEGIN this is where the program starts, after its END where it ends. */
+  #counted(instructions: number): void {
+    if (this.#begin) {
+      this.#instructions = instructions
+      return
+    }
+    const last = this.measurements.at(-1)
+    if (last && this.#instructions !== undefined) last.instructions = instructions - this.#instructions
+    this.#instructions = undefined
   }
 
   #end(program: string, seconds: string, status: string, clocks: Clocks): void {

@@ -17,6 +17,8 @@ export interface Measurement {
   cpuSeconds: number | null
   /** The program ran and its checksum was right. */
   ok: boolean
+  /** Instructions that it took, where the engine counts them. */
+  instructions?: number
 }
 
 /** Something that cannot be measured here: one sentence with a stable code. */

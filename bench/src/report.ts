@@ -41,7 +41,33 @@ export function report(all: readonly Measurement[]): string {
     return geometricMean(ratios.filter((each) => each !== undefined))?.toFixed(2) ?? '-'
   })
   if (others.length > 0) rows.push(['geometric mean', ...subjects.map(() => ''), ...means])
-  return table([head, ...rows])
+  return table([head, ...rows]) + instructionRates(all)
+}
+
+/** Millions of instructions a second, for the subjects that count them, with their median. */
+function instructionRates(all: readonly Measurement[]): string {
+  const subjects = [...new Set(all.map(({ subject }) => subject))]
+  return subjects.map((subject) => ratesOf(all, subject)).join('')
+}
+function ratesOf(all: readonly Measurement[], subject: Subject): string {
+  const programs = [...new Set(all.map(({ program }) => program))]
+  const rates = programs.flatMap((program) => {
+    const runs = all.filter((each) => each.subject === subject && each.program === program && each.ok)
+    const values = runs.flatMap(({ instructions, wallSeconds }) =>
+      instructions !== undefined && wallSeconds ? [instructions / wallSeconds / 1e6] : [],
+    )
+    const rate = median(values)
+    return rate === undefined ? [] : [{ program, rate }]
+  })
+  if (rates.length === 0) return ''
+  const rows = rates.map(({ program, rate }) => [program, rate.toFixed(0)])
+  const middle = median(rates.map(({ rate }) => rate))
+  const lines = [
+    ['program', `${subject}, million instructions/s`],
+    ...rows,
+    ['median', middle?.toFixed(0) ?? '-'],
+  ]
+  return `\n${table(lines)}`
 }
 
 function cell(all: readonly Measurement[], subject: Subject, program: string): string {

@@ -7,9 +7,9 @@ import type { Guest } from './guest.ts'
 import { type Clocks, MarkReader } from './marks.ts'
 import { BOOT, type Measurement, type Subject } from './record.ts'
 
-const CLI = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url))
+const GUEST_PROCESS = fileURLToPath(new URL('guest-process.ts', import.meta.url))
 const QEMU = 'qemu-system-x86_64'
-const MEMORY = '512M'
+const MEMORY_MIB = 512
 
 export interface RunOptions {
   guest: Guest
@@ -55,19 +55,11 @@ function commandOf(subject: Subject, { guest, programs, repetitions }: RunOption
   if (repetitions !== undefined) words.push(`bench.repetitions=${repetitions}`)
   const { kernel, initrd, commandLine } = guest
   const append = [commandLine, ...words].join(' ')
-  const files = (dashes: string) => [
-    `${dashes}kernel`,
-    kernel,
-    `${dashes}initrd`,
-    initrd,
-    `${dashes}append`,
-    append,
-  ]
   if (subject === 'qemu-tcg') {
-    const machine = ['-accel', 'tcg', '-m', MEMORY, '-no-reboot', '-nodefaults', '-display', 'none']
-    return [QEMU, ...machine, '-serial', 'stdio', ...files('-')]
+    const machine = ['-accel', 'tcg', '-m', `${MEMORY_MIB}M`, '-no-reboot', '-nodefaults', '-display', 'none']
+    return [QEMU, ...machine, '-serial', 'stdio', '-kernel', kernel, '-initrd', initrd, '-append', append]
   }
-  return [process.execPath, CLI, 'run', '--engine', subject, '--memory', MEMORY, ...files('--')]
+  return [process.execPath, GUEST_PROCESS, subject, String(MEMORY_MIB), kernel, initrd, append]
 }
 
 async function runProcess(

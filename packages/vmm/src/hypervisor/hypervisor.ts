@@ -58,6 +58,8 @@ export interface Vcpu {
   requestExit(): void
   /** Registers, the last exception, the code around RIP: for a person to read. */
   report(): string
+  /** Instructions run so far, where the engine counts them; a repeated string instruction counts less than its elements. */
+  readonly retired?: number
 }
 
 export interface Vm {
