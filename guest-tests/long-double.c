@@ -5,6 +5,9 @@
 
 static void show(const char *name, long double value) { printf("%s %.20Lg\n", name, value); }
 
+/* Transcendental functions may differ by one unit in the last place from one CPU to the next. */
+static void show_transcendental(const char *name, long double value) { printf("%s %.17Lg\n", name, value); }
+
 int main(void) {
   volatile long double one = 1, three = 3, ten = 10, x = 0.7L;
   show("1/3", one / three);
@@ -27,10 +30,10 @@ int main(void) {
   for (int i = 1; i <= 20; i++) {
     volatile long double v = i * 0.37L;
     printf("%d", i);
-    show(" exp", expl(v));
-    show("  log", logl(v));
-    show("  atan", atanl(v));
-    show("  pow", powl(v, 3.3L));
+    show_transcendental(" exp", expl(v));
+    show_transcendental("  log", logl(v));
+    show_transcendental("  atan", atanl(v));
+    show_transcendental("  pow", powl(v, 3.3L));
     show("  floor", floorl(v * 10));
     show("  fmod", fmodl(v * 1000, 7));
   }

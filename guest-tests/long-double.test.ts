@@ -13,6 +13,7 @@ const image = await tiny()
 const skip = missing('gcc') || (image ? false : 'the image tiny is not built (typevisor image build tiny)')
 
 const INIT = `#!/bin/sh
+mount -t devtmpfs dev /dev
 /long-double > /dev/ttyS0
 poweroff -f
 `
