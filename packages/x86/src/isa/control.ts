@@ -138,7 +138,6 @@ const UD = instruction({
     { bytes: '0F FF /r', operands: ['Gv', 'Ev'], access: 'none' },
   ],
   endsBlock: true,
-  system: 'raises #UD',
   meaning: (u) => u.raise(EXCEPTION.UD),
 })
 
@@ -146,14 +145,14 @@ const BOUND = instruction({
   mnemonic: 'bound',
   spec: 'SDM Vol. 2A, "BOUND—Check Array Index Against Bounds"',
   forms: [{ bytes: '62 /r', operands: ['Gv', 'Ma'], modes: 'no64' }],
-  system: 'raises #BR',
   meaning: (u, index, bounds) => {
     const { size } = index!
     const address = u.address(bounds!)
-    const low = u.loadMemory(address, size, { signed: true })
-    const high = u.loadMemory(address.add(size), size, { signed: true })
     const value = u.read(index!)
-    u.if(value.ltS(low).or(value.gtS(high)), () => u.raise(EXCEPTION.BR))
+    const low = u.loadMemory(address, size, { signed: true })
+    u.if(value.ltS(low), () => u.raise(EXCEPTION.BR))
+    const high = u.loadMemory(address.add(size), size, { signed: true })
+    u.if(value.gtS(high), () => u.raise(EXCEPTION.BR))
   },
 })
 
@@ -179,7 +178,6 @@ const INT3 = instruction({
   spec: INT.spec,
   forms: [{ bytes: 'CC', operands: [] }],
   endsBlock: true,
-  system: 'goes through the IDT',
   meaning: (u) => softwareInterrupt(u, EXCEPTION.BP, INTERRUPT_N),
 })
 const INT1 = instruction({
@@ -194,7 +192,6 @@ const INTO = instruction({
   mnemonic: 'into',
   spec: INT.spec,
   forms: [{ bytes: 'CE', operands: [], modes: 'no64' }],
-  system: 'goes through the IDT',
   meaning: (u) => u.if(u.flag('O'), () => softwareInterrupt(u, EXCEPTION.OF, INTERRUPT_N)),
 })
 

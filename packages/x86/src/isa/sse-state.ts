@@ -214,7 +214,6 @@ const FXSAVE = instruction({
   spec: 'SDM Vol. 2A, "FXSAVE—Save x87 FPU, MMX Technology, and SSE State"',
   forms: [{ bytes: 'NP 0F AE /0', operands: ['M'], access: 'w', ...AREA }],
   modeSensitive: true,
-  system: SYSTEM,
   meaning: (u, area) => {
     u.requireX87()
     const address = checkedAddress(u, area!, 16)
@@ -228,7 +227,6 @@ const FXRSTOR = instruction({
   spec: 'SDM Vol. 2A, "FXRSTOR—Restore x87 FPU, MMX, XMM, and MXCSR State"',
   forms: [{ bytes: 'NP 0F AE /1', operands: ['M'], access: 'r', ...AREA }],
   modeSensitive: true,
-  system: SYSTEM,
   meaning: (u, area) => {
     u.requireX87()
     const address = checkedAddress(u, area!, 16)
