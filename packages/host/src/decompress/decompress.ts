@@ -1,10 +1,10 @@
+import { once } from 'node:events'
 import { promisify } from 'node:util'
+import { Worker } from 'node:worker_threads'
 import { gunzip, zstdDecompress } from 'node:zlib'
 import type { Decompressors } from '@typevisor/vmm'
-import { createUnxz, initModule } from 'node-liblzma/wasm'
 import { unlz4Legacy } from './lz4.ts'
-
-const CHUNK = 0x1_0000
+import type { UnxzAnswer } from './unxz-worker.ts'
 
 /** What a bzImage may be compressed with: zlib and zstd of Node, liblzma in WebAssembly, LZ4 of our own. */
 export const decompressors: Decompressors = {
@@ -14,26 +14,14 @@ export const decompressors: Decompressors = {
   xz: unxz,
 }
 
+/** In a thread of its own: the decoder's memory, which grows to tens of megabytes, goes with it. */
 async function unxz(data: Uint8Array, maxBytes: number): Promise<Uint8Array> {
-  // "Stream Footer": the streaming decoder does not miss it, but without it the last check may be missing too.
-  if (data.at(-2) !== 0x59 || data.at(-1) !== 0x5a) throw new Error('corrupt XZ data: the end is missing')
-  await initModule()
-  const output = new Uint8Array(maxBytes)
-  let length = 0
-  for await (const chunk of chunks(data).pipeThrough(createUnxz())) {
-    if (length + chunk.length > maxBytes) throw new Error('corrupt XZ data: more than was announced')
-    output.set(chunk, length)
-    length += chunk.length
+  const worker = new Worker(new URL('unxz-worker.ts', import.meta.url), { workerData: { data, maxBytes } })
+  try {
+    const [answer] = (await once(worker, 'message')) as [UnxzAnswer]
+    if (answer.error !== undefined) throw new Error(answer.error)
+    return answer.output!
+  } finally {
+    await worker.terminate()
   }
-  return output.subarray(0, length)
-}
-
-function chunks(data: Uint8Array): ReadableStream<Uint8Array> {
-  let at = 0
-  return new ReadableStream({
-    pull(controller) {
-      if (at >= data.length) return controller.close()
-      controller.enqueue(data.subarray(at, (at += CHUNK)))
-    },
-  })
 }

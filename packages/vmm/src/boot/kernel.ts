@@ -61,12 +61,22 @@ async function bootBzImage(
   if (protocol === 'multiboot' || protocol === 'elf') throw noSuchEntry(protocol)
   const bzImage = parseBzImage(image.kernel)
   if (protocol !== 'linux64') {
-    const elf = parseElf(await extractVmlinux(image.kernel, decompressors))
+    const vmlinux = await extractVmlinux(image.kernel, decompressors)
+    const elf = parseElf(vmlinux)
     const entry = pvhEntry(elf)
-    if (entry !== undefined) return pvh(elf, entry, context)
+    if (entry !== undefined) {
+      const result = pvh(elf, entry, context)
+      release(vmlinux)
+      return result
+    }
     if (protocol === 'pvh') throw noSuchEntry(protocol)
   }
   return { protocol: 'linux64', registers: bootLinux64(bzImage, context) }
+}
+
+/** Gives tens of megabytes back now rather than at some later garbage collection; what is small may share its buffer. */
+function release({ buffer, byteLength }: Uint8Array): void {
+  if (byteLength > 0x10_0000 && buffer instanceof ArrayBuffer) buffer.transfer(0)
 }
 
 function bootElf(image: KernelImage, context: BootContext): BootResult {
