@@ -2,8 +2,11 @@
 import type { CodeSize } from './decode/decoder.ts'
 import { buildInterpreter, ENGINE_PAGES } from './interpreter/build.ts'
 import { CodeCache } from './interpreter/code-cache.ts'
+import { HOT_AFTER } from './interpreter/heat.ts'
 import { instructions, routineGroups } from './isa/index.ts'
-import { MMIO_ADDRESS, TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu/access.ts'
+import { type HotSpot, REGION_SLOTS, Recompiler } from './jit/recompiler.ts'
+import { BUDGET_CUT } from './jit/region-code.ts'
+import { FAULT_INTERPRET, MMIO_ADDRESS, TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu/access.ts'
 import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from './mmu/walk.ts'
 import type { CpuPins } from './pins.ts'
 import { EXIT } from './state/exits.ts'
@@ -30,6 +33,8 @@ export interface CpuOptions {
   readonly pins: CpuPins
   /** Name of a CPU model; `x86-64-v2` where it is left out. */
   readonly model?: string
+  /** Recompile hot code: what has been arrived at `hotAfter` times. Left out, everything is interpreted. */
+  readonly recompile?: { readonly hotAfter?: number }
   /** Sees every exception before it is delivered, with RIP set; true ends the slice there. For debuggers and tests. */
   readonly intercept?: (vector: number, errorCode: number) => boolean
 }
@@ -71,22 +76,26 @@ function findModel(name: string): CpuModel {
 }
 
 /** The interpreter of a model is made once and serves all CPUs. */
-const interpreters = new Map<CpuModel, ReturnType<typeof compile>>()
-function interpreterFor(model: CpuModel): ReturnType<typeof compile> {
-  const known = interpreters.get(model) ?? compile(model)
-  interpreters.set(model, known)
+const interpreters = new Map<string, ReturnType<typeof compile>>()
+function interpreterFor(model: CpuModel, hotAfter: number | undefined): ReturnType<typeof compile> {
+  const key = `${model.name} ${hotAfter}`
+  const known = interpreters.get(key) ?? compile(model, hotAfter)
+  interpreters.set(key, known)
   return known
 }
-function compile(model: CpuModel) {
+function compile(model: CpuModel, hotAfter: number | undefined) {
   const supported = instructions.filter(({ feature }) => !feature || model.features.has(feature))
-  const { bytes, tables } = buildInterpreter(supported, routineGroups)
-  return { module: new WebAssembly.Module(bytes), tables }
+  const forRecompiler = hotAfter === undefined ? {} : { hotAfter, spare: REGION_SLOTS }
+  const interpreter = buildInterpreter(supported, routineGroups, forRecompiler)
+  return { module: new WebAssembly.Module(interpreter.bytes), interpreter }
 }
 
 /** One x86-64 CPU on guest RAM and pins. */
 export class Cpu {
   readonly #core: Core
   readonly #cache: CodeCache
+  readonly #recompiler: Recompiler | undefined
+  #hotSpots: HotSpot[] = []
   readonly #memory: GuestMemory
   readonly #ram: Uint8Array
   readonly #pins: CpuPins
@@ -104,7 +113,8 @@ export class Cpu {
 
   constructor(options: CpuOptions) {
     const model = findModel(options.model ?? DEFAULT_CPU_MODEL)
-    const { module, tables } = interpreterFor(model)
+    const hotAfter = options.recompile && (options.recompile.hotAfter ?? HOT_AFTER)
+    const { module, interpreter } = interpreterFor(model, hotAfter)
     const engine = new WebAssembly.Memory({ initial: ENGINE_PAGES, maximum: ENGINE_PAGES })
     this.#memory = options.memory
     this.#pins = options.pins
@@ -124,18 +134,44 @@ export class Cpu {
         host,
         mmioRead: (size: number) => this.#mmioRead(size),
         mmioWrite: (size: number) => this.#mmioWrite(size),
-        codeWritten: (at: number, bytes: number) => this.#cache.written(at >>> 0, bytes),
+        codeWritten: (at: number, bytes: number) => this.#codeWritten(at >>> 0, bytes),
       },
     })
     this.#core.exports = instance.exports as unknown as EngineExports
     this.#cache = new CodeCache({
       engineMemory: engine.buffer,
       ram: () => this.#ram,
-      tables,
-      flushed: () => this.#core.exports.flushTlb(0),
+      tables: interpreter.tables,
+      flushed: () => {
+        this.#core.exports.flushTlb(0)
+        this.#recompiler?.flushed()
+      },
       protect: (page) => this.#core.exports.protectPage(page | 0),
+      invalidated: (map) => this.#recompiler?.invalidated(map),
     })
+    if (options.recompile) {
+      this.#recompiler = new Recompiler({
+        interpreter,
+        engineMemory: engine,
+        ram: options.memory.memory,
+        exports: instance.exports,
+        cache: this.#cache,
+      })
+      this.#writePlaces()
+    }
     this.reset()
+  }
+
+  /** The table of places: see state/layout.ts. */
+  #writePlaces(): void {
+    const { words } = this.#core
+    for (let place = 0; place < 65536; place++) {
+      const at = (L.PLACES + place * L.PLACE_SIZE) >> 2
+      const stack = at + (L.PLACE_STACK >> 2)
+      words[at] = words[stack] = (place << 16) | 0
+      words[at + 1] = L.SLOT.zero * 8
+      words[stack + 1] = 4 * 8
+    }
   }
 
   /** The state after power-up. SDM Vol. 3A, "Processor State After Reset". */
@@ -213,6 +249,9 @@ export class Cpu {
     this.#core.setWord(L.EXIT_REQUEST, EXIT_BIT)
   }
 
+  /** Whether the last `run` ended because it was asked to. */
+  wasAsked = false
+
   /** RAM was written from outside. */
   memoryWritten(gpa: number, length: number): void {
     if (length > 0)
@@ -235,6 +274,16 @@ export class Cpu {
     this.#halted = false
   }
 
+  /** Forgets what was hot. For tests, which run much code once. */
+  forgetHeat(): void {
+    this.#core.words.fill(0, L.HEAT >> 2, L.PLACES >> 2)
+  }
+
+  /** What the recompiler did; undefined where there is none. */
+  get recompiled(): Recompiler['counters'] | undefined {
+    return this.#recompiler?.counters
+  }
+
   /** Counters of the code cache. */
   get counters(): CodeCache['counters'] {
     return this.#cache.counters
@@ -245,6 +294,7 @@ export class Cpu {
     const core = this.#core
     const { words } = core
     let budget = Math.min(maxInstructions, 0x3fffffff)
+    this.wasAsked = false
     for (;;) {
       if (this.#shutdown !== undefined) return { kind: 'shutdown', reason: this.#shutdown }
       if (this.#takeInterrupt()) budget--
@@ -253,6 +303,7 @@ export class Cpu {
         return HLT
       }
       if (budget <= 0 || this.#exitRequested) {
+        this.wasAsked = this.#exitRequested
         this.#exitRequested = false
         return SLICE
       }
@@ -263,21 +314,75 @@ export class Cpu {
         continue
       }
       const code = core.exports.dispatch(budget | 0)
-      this.retired += budget - words[L.BUDGET >> 2]!
-      budget = words[L.BUDGET >> 2]!
+      const left = this.#budgetLeft()
+      this.retired += budget - left
+      budget = left
       if (code === EXIT.decode) budget = this.#decode(budget)
+      else if (code === EXIT.hot) this.#hot()
       else budget -= this.#finish(code)
     }
+  }
+
+  #budgetLeft(): number {
+    const left = this.#core.word(L.BUDGET)
+    return left < -BUDGET_CUT / 2 ? left + BUDGET_CUT : left
+  }
+
+  // ---- recompilation ----
+
+  /** Notes that the code at RIP is hot. */
+  #hot(): void {
+    const { low, high } = this.#linear()
+    const map = this.#codePageAt(low, high)
+    if (map === 0) return
+    const neighbour = (pages: number): number => {
+      const next = (low >>> 0) + pages * PAGE
+      const carry = Math.floor(next / 2 ** 32)
+      return this.#codePageAt(next | 0, this.#core.codeSize === 8 ? (high + carry) | 0 : 0)
+    }
+    this.#hotSpots.push({ map, offset: low & (PAGE - 1), neighbour })
+    this.#recompile()
+  }
+  #recompile(): void {
+    this.#recompiler?.compile(this.#hotSpots)
+    this.#hotSpots = []
+  }
+
+  /** The map of the code page at a linear address, or 0 where the code TLB has none. */
+  #codePageAt(low: number, high: number): number {
+    const core = this.#core
+    const entry =
+      core.word(L.CODE_TLB_BASE) + ((low >>> 12) & (L.CODE_TLB_ENTRIES - 1)) * L.CODE_TLB_ENTRY_SIZE
+    const hit = core.word(entry) === (low & ~(PAGE - 1)) && core.word(entry + 4) === high
+    return hit ? core.word(entry + 8) : 0
+  }
+
+  /** A guest's store reaches a page with code; nonzero where recompiled code must not do it. */
+  #codeWritten(at: number, bytes: number): number {
+    const uop = this.#core.word(L.CURRENT_UOP)
+    if (uop < L.PLACES || uop >= L.ARENA) this.#cache.written(at, bytes)
+    else if (this.#cache.holdsCode(at, bytes)) return 1
+    return 0
   }
 
   /** What is left to do after an exit; returns instructions to charge. */
   #finish(code: number): number {
     if (code === EXIT.fault) {
+      if (this.#core.word(L.FAULT) === FAULT_INTERPRET) return this.#interpretOne()
       this.#fault()
       return 1
     }
     if (code === EXIT.halt) this.#halted = true
     return 0
+  }
+
+  /** An instruction that recompiled code left undone; returns instructions to charge. */
+  #interpretOne(): number {
+    const core = this.#core
+    core.ripFromUop(false)
+    core.setWord(L.FAULT, 0)
+    core.setWord(L.CURRENT_UOP, 0)
+    return 1 - this.#runAlone(1)
   }
 
   #takeInterrupt(): boolean {
@@ -418,7 +523,7 @@ export class Cpu {
     const borrow = rip < offset ? 1 : 0
     core.setPair(L.REGS + L.SLOT.ripBase * 8, (rip - offset) | 0, core.word(L.RIP + 4) - borrow)
     const code = core.exports.runUop(uop, budget | 0)
-    const left = core.word(L.BUDGET)
+    const left = this.#budgetLeft()
     this.retired += budget - left
     if (code === EXIT.decode) return left
     return left - this.#finish(code)
@@ -543,7 +648,7 @@ export class Cpu {
     const { low, high } = this.#linear()
     const host = this.#translateFetch(low, high)
     this.#core.setWord(L.FAULT, 0)
-    const code = host >= 0 ? this.#ram.subarray(host, Math.min(host + 16, this.#ram.length)) : undefined
+    const code = host >= 0 ? this.#ram.subarray(host, Math.min(host + 64, this.#ram.length)) : undefined
     return report(this.#core, code, this.#lastEvent)
   }
 }

@@ -11,6 +11,7 @@ declare namespace WebAssembly {
     constructor(descriptor: { initial: number; maximum?: number; shared?: boolean })
     readonly buffer: ArrayBuffer
   }
+  function compile(bytes: Uint8Array): Promise<Module>
   class Table {
     constructor(descriptor: { element: 'anyfunc'; initial: number; maximum?: number })
     get(index: number): unknown

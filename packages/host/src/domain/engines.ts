@@ -1,11 +1,13 @@
 import { type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
-import { CPU_MODELS, Cpu, DEFAULT_CPU_MODEL } from '@typevisor/x86'
+import { CPU_MODELS, Cpu, DEFAULT_CPU_MODEL, LockStepCpu } from '@typevisor/x86'
 import { DomainError } from './errors.ts'
 
-/** The engines of this version; a `jit` and a `kvm` are to follow. */
-const ENGINES = { interpreter: loadInterpreter } as const satisfies Partial<
-  Record<EngineName, () => Promise<Hypervisor>>
->
+/** The engines of this version; a `kvm` is to follow. */
+const ENGINES = {
+  jit: loadRecompiler,
+  interpreter: loadInterpreter,
+  'lock-step': loadLockStep,
+} as const satisfies Partial<Record<EngineName, () => Promise<Hypervisor>>>
 
 export const DEFAULT_ENGINE = 'interpreter'
 
@@ -25,6 +27,12 @@ export async function loadEngine(name: string): Promise<Hypervisor> {
   throw new DomainError('TV_ENGINE_UNKNOWN', `There is no engine named ${name}; known engines: ${known}.`)
 }
 
+async function loadRecompiler(): Promise<Hypervisor> {
+  return emulated('jit', (options) => new Cpu({ ...options, recompile: {} }))
+}
+async function loadLockStep(): Promise<Hypervisor> {
+  return emulated('lock-step', (options) => new LockStepCpu(options))
+}
 async function loadInterpreter(): Promise<Hypervisor> {
   return emulated('interpreter', (options) => new Cpu(options))
 }

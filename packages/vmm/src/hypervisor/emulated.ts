@@ -10,7 +10,7 @@ export interface EmulatedCpu extends Vcpu {
 export type CreateCpu = (options: { memory: GuestMemory; pins: CpuPins; model?: string }) => EmulatedCpu
 
 /** One vCPU in this process, by a CPU in TypeScript: `emulated('interpreter', (options) => new Cpu(options))`. */
-export function emulated(engine: 'interpreter' | 'jit', createCpu: CreateCpu): Hypervisor {
+export function emulated(engine: 'interpreter' | 'jit' | 'lock-step', createCpu: CreateCpu): Hypervisor {
   return {
     engine,
     createVm(options): Vm {

@@ -7,7 +7,7 @@
 import type { CpuPins } from '@typevisor/x86'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 
-export type EngineName = 'interpreter' | 'jit' | 'kvm'
+export type EngineName = 'interpreter' | 'jit' | 'lock-step' | 'kvm'
 
 /** Why a vCPU stopped. */
 export type Exit =

@@ -2,7 +2,7 @@
 import { operandFor } from '../decode/operands.ts'
 import { buildTables, type DecodeTables, type Entry, variantKey, variantsOf } from '../decode/tables.ts'
 import type { Instruction } from '../isa/instruction.ts'
-import type { Runtime, Variant } from '../isa/meaning.ts'
+import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
 import { type AccessImports, defineAccess } from '../mmu/access.ts'
 import { defineWalk } from '../mmu/walk.ts'
 import { EXIT } from '../state/exits.ts'
@@ -25,10 +25,21 @@ import {
 /** Adds routines of an instruction group (soft float, …) to the module; meanings call them by name. */
 export type RoutineGroup = (module: ModuleBuilder, routines: Map<string, Callable>) => void
 
+/** What a handler was made from. */
+export interface HandlerSource {
+  readonly entry: Entry
+  readonly variant: Variant
+  readonly operands: readonly Operand[]
+}
+
 export interface InterpreterModule {
   readonly bytes: Uint8Array
   readonly tables: DecodeTables
   readonly handlers: number
+  /** By the handler's number; internal ones have none. */
+  readonly sources: readonly (HandlerSource | undefined)[]
+  /** Functions that meanings call, by name, with signatures: recompiled code imports them. */
+  readonly runtime: Runtime
 }
 
 /** WebAssembly pages of engine memory; most of it is the micro-op arena. */
@@ -37,9 +48,11 @@ export const ENGINE_PAGES = 768
 const MIN_RAM_PAGES = 16
 const MAX_RAM_PAGES = 65536
 
+/** `hotAfter` and `spare` serve a recompiler: branches count heat, and the table has slots for code to come. */
 export function buildInterpreter(
   instructions: readonly Instruction[],
   groups: readonly RoutineGroup[],
+  { hotAfter, spare = 0 }: { hotAfter?: number; spare?: number } = {},
 ): InterpreterModule {
   const module = new ModuleBuilder()
   module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
@@ -48,12 +61,12 @@ export function buildInterpreter(
   const imports: AccessImports = {
     mmioRead: module.importFunction('mmioRead', ['i32']),
     mmioWrite: module.importFunction('mmioWrite', ['i32']),
-    codeWritten: module.importFunction('codeWritten', ['i32', 'i32']),
+    codeWritten: module.importFunction('codeWritten', ['i32', 'i32'], ['i32']),
   }
   const walker = defineWalk(module)
   const access = defineAccess(module, walker, imports)
   const flags = defineFlags(module)
-  const dispatch = defineDispatch(module)
+  const dispatch = defineDispatch(module, hotAfter)
   const legacyLinear = defineLegacyLinear(module)
   const routines = new Map<string, Callable>(Object.entries({ ...access, ...flags, legacyLinear }))
   for (const group of groups) group(module, routines)
@@ -61,8 +74,15 @@ export function buildInterpreter(
   const elements = new Map<number, Callable>()
   defineInternal(module, runtime, elements)
   const tables = buildTables(instructions)
-  for (const entry of tables.entries) defineEntry(module, runtime, entry, elements)
-  module.table(elements.size, dispatch.handlerType, elements)
+  const sources: (HandlerSource | undefined)[] = Array.from({ length: INTERNAL_COUNT }, () => undefined)
+  for (const entry of tables.entries) {
+    for (const source of sourcesOf(entry)) {
+      sources.push(source)
+      defineHandler(module, runtime, source, elements, hotAfter)
+    }
+  }
+  module.table(elements.size + spare, dispatch.handlerType, elements)
+  module.exportTable('handlers')
   const exported = { walk: walker.walk, hostOf: walker.hostOf, dispatch: dispatch.dispatch }
   for (const [name, callable] of Object.entries(exported)) module.export(name, callable)
   const flushTlb = defineFlushTlb(module)
@@ -79,25 +99,31 @@ export function buildInterpreter(
     }),
   )
   for (const [name, callable] of routines) module.export(name, callable)
-  return { bytes: module.build(), tables, handlers: elements.size }
+  module.export('branchSlow', dispatch.branchSlow)
+  return { bytes: module.build(), tables, handlers: elements.size, sources, runtime }
 }
 
-function defineEntry(
+function* sourcesOf(entry: Entry): Generator<HandlerSource> {
+  for (const variant of variantsOf(entry)) {
+    const operands = entry.operands.map((spec) => operandFor(spec, variant.size, variant.memory))
+    yield { entry, variant, operands }
+  }
+}
+
+function defineHandler(
   module: ModuleBuilder,
   runtime: Runtime,
-  entry: Entry,
+  { entry, variant, operands }: HandlerSource,
   elements: Map<number, Callable>,
+  hotAfter: number | undefined,
 ): void {
-  for (const variant of variantsOf(entry)) {
-    const handler = new Handler(runtime, variant)
-    const operands = entry.operands.map((spec) => operandFor(spec, variant.size, variant.memory))
-    entry.instruction.meaning(handler, ...operands)
-    if (!entry.instruction.endsBlock) handler.next()
-    const number = elements.size
-    const { size, memory, mode, repeat, addressSize } = variant
-    entry.handlers[variantKey(size, memory, mode === 'legacy', repeat, addressSize)] = number
-    elements.set(number, add(module, handler, `${entry.instruction.mnemonic} ${entry.form.operands.join()}`))
-  }
+  const handler = new Handler(runtime, variant, { hotAfter })
+  entry.instruction.meaning(handler, ...operands)
+  if (!entry.instruction.endsBlock) handler.next()
+  const number = elements.size
+  const { size, memory, mode, repeat, addressSize } = variant
+  entry.handlers[variantKey(size, memory, mode === 'legacy', repeat, addressSize)] = number
+  elements.set(number, add(module, handler, `${entry.instruction.mnemonic} ${entry.form.operands.join()}`))
 }
 
 function add(module: ModuleBuilder, handler: Handler, name: string): Callable {

@@ -41,9 +41,12 @@ export class CodeCache {
   readonly #writer: MicroOpWriter
   readonly #end: number
   readonly #pages = new Map<number, CodePage>()
+  /** Host page and code size by the address of the map. */
+  readonly #byMap = new Map<number, CodePage>()
   readonly #crossing = new Map<number, CrossingInstruction>()
   readonly #flushed: () => void
   readonly #protect: (hostPage: number) => void
+  readonly #invalidated: (map: number) => void
   #next = L.ARENA
   /** Times the arena was emptied, pages made stale, and instructions decoded. */
   readonly counters = { flushes: 0, invalidations: 0, decoded: 0 }
@@ -56,6 +59,8 @@ export class CodeCache {
     flushed: () => void
     /** Called when a page of RAM begins to hold code. */
     protect: (hostPage: number) => void
+    /** Called when the micro-ops of a code page, named by its map, have become stale. */
+    invalidated?: (map: number) => void
   }) {
     this.#words = new Int32Array(options.engineMemory)
     this.#codePages = new Uint8Array(options.engineMemory, L.CODE_PAGES, L.CODE_PAGES_SIZE)
@@ -65,6 +70,7 @@ export class CodeCache {
     this.#end = options.engineMemory.byteLength
     this.#flushed = options.flushed
     this.#protect = options.protect
+    this.#invalidated = options.invalidated ?? (() => {})
   }
 
   /** The map of the code page at a host page (address of its first byte in RAM). */
@@ -79,7 +85,18 @@ export class CodeCache {
     const map = this.#allocate(L.CODE_PAGE_SUBMAPS * 4)
     const page = { map, host, codeSize, runs: [], marks: new Uint8Array(64) }
     this.#pages.set(key, page)
+    this.#byMap.set(map, page)
     return page
+  }
+
+  /** Code size of the page with this map; undefined where there is none. */
+  codeSizeOf(map: number): CodeSize | undefined {
+    return this.#byMap.get(map)?.codeSize
+  }
+  /** The micro-op at an offset of the page with this map, or 0. */
+  lookUp(map: number, offset: number): number {
+    const submap = this.#words[(map >> 2) + (offset >> 6)]!
+    return submap === 0 ? 0 : this.#words[(submap >> 2) + (offset & 63)]!
   }
 
   /** Makes sure that a page and a run fit; true when everything was dropped for that. */
@@ -99,6 +116,7 @@ export class CodeCache {
   flush(): void {
     for (const page of this.#pages.values()) this.#codePages[page.host / PAGE] = 0
     this.#pages.clear()
+    this.#byMap.clear()
     this.#crossing.clear()
     this.#next = L.ARENA
     this.counters.flushes++
@@ -156,8 +174,7 @@ export class CodeCache {
   }
 
   #lookUp(page: CodePage, offset: number): number {
-    const submap = this.#words[(page.map >> 2) + (offset >> 6)]!
-    return submap === 0 ? 0 : this.#words[(submap >> 2) + (offset & 63)]!
+    return this.lookUp(page.map, offset)
   }
 
   #enter(page: CodePage, offset: number, uop: number): void {
@@ -250,26 +267,29 @@ export class CodeCache {
 
   /** RAM changed at [host, host + bytes). */
   written(host: number, bytes: number): void {
+    for (const page of this.#touched(host, bytes)) this.#invalidate(page)
+  }
+
+  /** Whether decoded instructions lie in [host, host + bytes). */
+  holdsCode(host: number, bytes: number): boolean {
+    return this.#touched(host, bytes).length > 0
+  }
+
+  /** Code pages with decoded instructions in [host, host + bytes). */
+  #touched(host: number, bytes: number): CodePage[] {
+    const found: CodePage[] = []
     const first = Math.floor(host / PAGE)
     const last = Math.floor((host + bytes - 1) / PAGE)
     for (let page = first; page <= last; page++) {
       if (this.#codePages[page] === 0) continue
       const from = Math.max(host, page * PAGE) - page * PAGE
       const to = Math.min(host + bytes, (page + 1) * PAGE) - 1 - page * PAGE
-      this.#writtenInPage(page, from, to)
-    }
-  }
-
-  #writtenInPage(page: number, from: number, to: number): void {
-    for (const codeSize of [2, 4, 8] as const) {
-      const code = this.#pages.get(page * 16 + codeSize)
-      if (!code) continue
-      for (let chunk = from >> 6; chunk <= to >> 6; chunk++) {
-        if (code.marks[chunk] === 0) continue
-        this.#invalidate(code)
-        break
+      for (const codeSize of [2, 4, 8] as const) {
+        const code = this.#pages.get(page * 16 + codeSize)
+        if (code && marked(code, from, to)) found.push(code)
       }
     }
+    return found
   }
 
   #invalidate(page: CodePage): void {
@@ -292,7 +312,13 @@ export class CodeCache {
     if (([2, 4, 8] as const).every((size) => !this.#pages.get((page.host / PAGE) * 16 + size)?.runs.length))
       this.#codePages[page.host / PAGE] = 0
     this.#words.fill(0, page.map >> 2, (page.map >> 2) + L.CODE_PAGE_SUBMAPS)
+    this.#invalidated(page.map)
   }
+}
+
+function marked(page: CodePage, from: number, to: number): boolean {
+  for (let chunk = from >> 6; chunk <= to >> 6; chunk++) if (page.marks[chunk] !== 0) return true
+  return false
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

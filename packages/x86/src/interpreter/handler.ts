@@ -5,6 +5,7 @@ import * as L from '../state/layout.ts'
 import { EXCEPTION } from '../state/registers.ts'
 import type { Expr } from '../wasm/code.ts'
 import type { LoadKind } from '../wasm/opcodes.ts'
+import { countHeat } from './heat.ts'
 
 /** Handlers take the micro-op and the instructions left, and return an exit code. */
 export const HANDLER_PARAMS = ['i32', 'i32'] as const
@@ -13,8 +14,12 @@ export const HANDLER_RESULTS = ['i32'] as const
 const IMMEDIATE_LOAD: Record<number, LoadKind> = { 1: 'i64_32s', 2: 'i64_32s', 4: 'i64_32s' }
 
 export class Handler extends Meaning {
-  constructor(runtime: Runtime, variant: Variant) {
+  readonly hotAfter: number | undefined
+
+  /** `hotAfter`: branches count how often they arrive where, and leave when it is that often. */
+  constructor(runtime: Runtime, variant: Variant, { hotAfter }: { hotAfter?: number | undefined } = {}) {
     super(runtime, variant, HANDLER_PARAMS, HANDLER_RESULTS)
+    this.hotAfter = hotAfter
   }
 
   get uop(): Expr {
@@ -101,7 +106,14 @@ export class Handler extends Meaning {
     const link = this.load('i32', this.uop, L.UOP_DISP)
     const stop = this.budget.or(this.state('i32', L.EXIT_REQUEST)).leS(1)
     this.if(link.eqz().or(stop), () => this.tailCall(this.runtime.branchSlow, this.uop, this.budget))
+    if (this.hotAfter !== undefined) countHeat(this, link, this.hotAfter, () => this.#hot(link))
     this.#continueAt(link, this.load('i32_16u', link, L.UOP_HANDLER))
+  }
+
+  #hot(uop: Expr): void {
+    this.setState('i64', L.RIP, this.#rip(this.load('i64_16u', uop, L.UOP_PLACE).and(0xfff)))
+    this.setState('i32', L.BUDGET, this.budget.sub(1))
+    this.return(EXIT.hot)
   }
 
   /** With a 16-bit operand size the target wraps at 64 KiB. */

@@ -8,6 +8,7 @@ import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import type { LoadKind } from '../wasm/opcodes.ts'
 import { HANDLER_PARAMS, HANDLER_RESULTS } from './handler.ts'
+import { countHeat } from './heat.ts'
 
 const at = (c: Code, kind: LoadKind, offset: number): Expr => c.load(kind, c.i32(0), offset)
 const put = (c: Code, kind: 'i32' | 'i64', offset: number, value: Expr | number) =>
@@ -22,62 +23,72 @@ export interface FlagRoutines {
   readonly arithmeticFlags: Callable
 }
 
-export function defineFlags(module: ModuleBuilder): FlagRoutines {
-  const a = (c: Code) => at(c, 'i64', L.FLAG_A)
-  const b = (c: Code) => at(c, 'i64', L.FLAG_B)
-  const r = (c: Code) => at(c, 'i64', L.FLAG_RESULT)
-  const kind = (c: Code) => at(c, 'i32', L.FLAG_KIND)
-  const bit = (x: Expr, n: number) => x.shrU(n).wrap().and(1)
-  const define = (name: string, build: (c: Code) => void) => module.func(name, [], ['i32'], build)
-  const flags = {
-    flagCf: define('flagCf', (c) => {
-      c.if(kind(c).eq(FLAGS_SUB), () => c.return(a(c).ltU(b(c))))
-      c.if(kind(c).eq(FLAGS_ADD), () => c.return(r(c).ltU(a(c))))
-      c.return(a(c).wrap().and(CF))
-    }),
-    flagOf: define('flagOf', (c) => {
-      c.if(kind(c).eq(FLAGS_SUB), () =>
-        c.return(
-          bit(
-            a(c)
-              .xor(b(c))
-              .and(a(c).xor(r(c))),
-            63,
-          ),
-        ),
-      )
-      c.if(kind(c).eq(FLAGS_ADD), () =>
-        c.return(
-          bit(
-            a(c)
-              .xor(r(c))
-              .and(b(c).xor(r(c))),
-            63,
-          ),
-        ),
-      )
-      c.return(bit(a(c), 11))
-    }),
-    flagSf: define('flagSf', (c) => {
-      c.if(kind(c).eq(FLAGS_EXPLICIT), () => c.return(bit(a(c), 7)))
-      c.return(bit(r(c), 63))
-    }),
-    flagPf: define('flagPf', (c) => {
-      c.if(kind(c).eq(FLAGS_EXPLICIT), () => c.return(bit(a(c), 2)))
-      c.return(r(c).wrap().and(0xff).popcnt().and(1).xor(1))
-    }),
-    flagAf: define('flagAf', (c) => {
-      c.if(kind(c).leU(FLAGS_SUB), () => c.return(bit(a(c).xor(b(c)).xor(r(c)), 4)))
-      c.return(bit(a(c), 4))
-    }),
-  }
-  const arithmeticFlags = module.func('arithmeticFlags', [], ['i64'], (c) => {
-    c.if(kind(c).eq(FLAGS_EXPLICIT), () => c.return(a(c).and(ARITHMETIC)))
-    const low = c.call(flags.flagCf).or(c.call(flags.flagPf).shl(2)).or(c.call(flags.flagAf).shl(4))
-    const high = r(c).eqz().shl(6).or(c.call(flags.flagSf).shl(7)).or(c.call(flags.flagOf).shl(11))
+/** The same of (kind, a, b, result), for code that has them elsewhere. */
+export const FLAG_FUNCTIONS = ['cfOf', 'ofOf', 'sfOf', 'pfOf', 'afOf', 'flagsOf'] as const
+
+interface FlagSources {
+  readonly kind: Expr
+  readonly a: Expr
+  readonly b: Expr
+  readonly r: Expr
+}
+type BuildFlag = (c: Code, sources: FlagSources) => void
+const SOURCE_TYPES = ['i32', 'i64', 'i64', 'i64'] as const
+
+const bit = (x: Expr, n: number): Expr => x.shrU(n).wrap().and(1)
+const buildCf: BuildFlag = (c, { kind, a, b, r }) => {
+  c.if(kind.eq(FLAGS_SUB), () => c.return(a.ltU(b)))
+  c.if(kind.eq(FLAGS_ADD), () => c.return(r.ltU(a)))
+  c.return(a.wrap().and(CF))
+}
+const buildOf: BuildFlag = (c, { kind, a, b, r }) => {
+  c.if(kind.eq(FLAGS_SUB), () => c.return(bit(a.xor(b).and(a.xor(r)), 63)))
+  c.if(kind.eq(FLAGS_ADD), () => c.return(bit(a.xor(r).and(b.xor(r)), 63)))
+  c.return(bit(a, 11))
+}
+const buildSf: BuildFlag = (c, { kind, a, r }) => {
+  c.if(kind.eq(FLAGS_EXPLICIT), () => c.return(bit(a, 7)))
+  c.return(bit(r, 63))
+}
+const buildPf: BuildFlag = (c, { kind, a, r }) => {
+  c.if(kind.eq(FLAGS_EXPLICIT), () => c.return(bit(a, 2)))
+  c.return(r.wrap().and(0xff).popcnt().and(1).xor(1))
+}
+const buildAf: BuildFlag = (c, { kind, a, b, r }) => {
+  c.if(kind.leU(FLAGS_SUB), () => c.return(bit(a.xor(b).xor(r), 4)))
+  c.return(bit(a, 4))
+}
+
+export function defineFlags(
+  module: ModuleBuilder,
+): FlagRoutines & Record<(typeof FLAG_FUNCTIONS)[number], Callable> {
+  const given = (name: string, build: BuildFlag, result: 'i32' | 'i64' = 'i32') =>
+    module.func(name, SOURCE_TYPES, [result], (c) =>
+      build(c, { kind: c.param(0), a: c.param(1), b: c.param(2), r: c.param(3) }),
+    )
+  const kept = (name: string, build: BuildFlag, result: 'i32' | 'i64' = 'i32') =>
+    module.func(name, [], [result], (c) => {
+      const [a, b, r] = [L.FLAG_A, L.FLAG_B, L.FLAG_RESULT].map((offset) => at(c, 'i64', offset))
+      build(c, { kind: at(c, 'i32', L.FLAG_KIND), a: a!, b: b!, r: r! })
+    })
+  const [cfOf, ofOf, sfOf] = [given('cfOf', buildCf), given('ofOf', buildOf), given('sfOf', buildSf)]
+  const [pfOf, afOf] = [given('pfOf', buildPf), given('afOf', buildAf)]
+  const buildAll: BuildFlag = (c, { kind, a, b, r }) => {
+    c.if(kind.eq(FLAGS_EXPLICIT), () => c.return(a.and(ARITHMETIC)))
+    const call = (callee: Callable) => c.call(callee, kind, a, b, r)
+    const low = call(cfOf).or(call(pfOf).shl(2)).or(call(afOf).shl(4))
+    const high = r.eqz().shl(6).or(call(sfOf).shl(7)).or(call(ofOf).shl(11))
     c.return(low.or(high).extendU())
-  })
-  return { ...flags, arithmeticFlags }
+  }
+  return {
+    ...{ cfOf, ofOf, sfOf, pfOf, afOf, flagsOf: given('flagsOf', buildAll, 'i64') },
+    flagCf: kept('flagCf', buildCf),
+    flagOf: kept('flagOf', buildOf),
+    flagSf: kept('flagSf', buildSf),
+    flagPf: kept('flagPf', buildPf),
+    flagAf: kept('flagAf', buildAf),
+    arithmeticFlags: kept('arithmeticFlags', buildAll, 'i64'),
+  }
 }
 
 export interface DispatchRoutines {
@@ -90,10 +101,10 @@ export interface DispatchRoutines {
  * `dispatch(budget)` goes to RIP: through the code TLB to the code page, through its maps to the micro-op.
  * `branchSlow(uop, budget)` does a relative branch whose target is not linked yet, and links it.
  */
-export function defineDispatch(module: ModuleBuilder): DispatchRoutines {
+export function defineDispatch(module: ModuleBuilder, hotAfter: number | undefined): DispatchRoutines {
   const handlerType = module.typeIndex(HANDLER_PARAMS, HANDLER_RESULTS)
   const dispatch = module.declare('dispatch', ['i32'], ['i32'])
-  module.define(dispatch, (c) => buildDispatch(c, handlerType))
+  module.define(dispatch, (c) => buildDispatch(c, handlerType, hotAfter))
   const branchSlow = module.func('branchSlow', HANDLER_PARAMS, HANDLER_RESULTS, (c) =>
     buildBranchSlow(c, handlerType, dispatch),
   )
@@ -128,7 +139,7 @@ function uopAt(c: Code, page: Expr, linear: Expr): Expr {
   )
 }
 
-function buildDispatch(c: Code, handlerType: number): void {
+function buildDispatch(c: Code, handlerType: number, hotAfter: number | undefined): void {
   const budget = c.param(0)
   const leave = (code: number) => {
     put(c, 'i32', L.BUDGET, budget)
@@ -142,6 +153,7 @@ function buildDispatch(c: Code, handlerType: number): void {
   const uop = uopAt(c, c.load('i32', entry, 8), linear)
   c.if(uop.eqz(), () => leave(EXIT.decode))
   put(c, 'i64', L.REGS + L.SLOT.ripBase * 8, rip.sub(linear.and(0xfff)))
+  if (hotAfter !== undefined) countHeat(c, uop, hotAfter, () => leave(EXIT.hot))
   c.tailCallIndirect(handlerType, c.load('i32_16u', uop, L.UOP_HANDLER), [uop, budget])
 }
 

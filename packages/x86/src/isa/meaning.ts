@@ -84,7 +84,8 @@ interface PendingWrite {
 
 export abstract class Meaning extends Code {
   readonly runtime: Runtime
-  readonly variant: Variant
+  /** A recompiler changes it from instruction to instruction. */
+  variant: Variant
   readonly #pending = new Map<Operand, PendingWrite>()
   readonly #addresses = new Map<Operand, Expr>()
 
@@ -97,6 +98,12 @@ export abstract class Meaning extends Code {
     super(params, results)
     this.runtime = runtime
     this.variant = variant
+  }
+
+  /** Forgets the operands of the instruction before, for code that holds several. */
+  protected nextInstruction(): void {
+    this.#pending.clear()
+    this.#addresses.clear()
   }
 
   get long(): boolean {

@@ -26,6 +26,8 @@ const RAM = 1
 /** Results of `translate` that are not a host offset. */
 export const TRANSLATE_FAULT = -1
 export const TRANSLATE_MMIO = -2
+/** In FAULT: no exception, but an instruction that recompiled code leaves to the interpreter. */
+export const FAULT_INTERPRET = 0x200
 /** In a size argument: the access is through SS, so a bad address is #SS. */
 export const STACK_ACCESS = 0x100
 /** Where `translate` leaves the guest-physical address of an MMIO access. */
@@ -47,7 +49,10 @@ export interface AccessImports {
   readonly mmioRead: Callable
   /** mmioWrite(size): address in MMIO_ADDRESS, value in SCRATCH. */
   readonly mmioWrite: Callable
-  /** codeWritten(host offset, bytes): drops decoded code that the write changes. */
+  /**
+   * codeWritten(host offset, bytes): drops decoded code that the write changes. Nonzero where recompiled code asks: it has to
+   * leave the write to the interpreter, for it may be its own code that changes.
+   */
   readonly codeWritten: Callable
 }
 
@@ -123,6 +128,8 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
     c.return(c.call(loadWith, c.param(0), c.param(1), ACCESS_AC))
   })
   const systemStore = module.func('systemStore', ['i64', 'i64', 'i32'], [], (c) => {
+    // No instruction's own store: recompiled code is not at work.
+    c.store('i32', c.i32(0), 0, L.CURRENT_UOP)
     c.call(storeWith, c.param(0), c.param(1), c.param(2), ACCESS_AC)
   })
   return {
@@ -279,18 +286,39 @@ function defineLoad(module: ModuleBuilder, { translate, checkAddress, imports }:
 }
 
 /** 1 when all bytes can be written, 0 with a fault pending. */
-function defineProbeWrite(module: ModuleBuilder, { translate, checkAddress }: Pieces): Callable {
+function defineProbeWrite(module: ModuleBuilder, { translate, checkAddress, imports }: Pieces): Callable {
   return module.func('probeWriteSlow', ['i64', 'i32', 'i32'], ['i32'], (c) => {
     const [address, access] = [c.param(0), c.param(2).or(ACCESS_WRITE)]
     c.if(c.call(checkAddress, address, c.param(1)).eqz(), () => c.return(0))
-    c.if(c.call(translate, address, access).eq(TRANSLATE_FAULT), () => c.return(0))
+    const host = c.call(translate, address, access)
+    c.if(host.eq(TRANSLATE_FAULT), () => c.return(0))
     c.if(crosses(c), () => {
       const last = address.add(bytes(c).extendU()).sub(1)
       const page = last.and(-4096)
       const wrapped = c.select(at(c, 'i32', L.EFER).and(EFER_LMA), page, page.and(0xffffffff))
-      c.if(c.call(translate, wrapped, access).eq(TRANSLATE_FAULT), () => c.return(0))
+      const nextHost = c.call(translate, wrapped, access)
+      c.if(nextHost.eq(TRANSLATE_FAULT), () => c.return(0))
+      // What recompiled code may not write is found before the first byte is written.
+      const room = c.i32(0x1000).sub(address.wrap().and(0xfff))
+      leaveToInterpreter(c, imports, host, room)
+      leaveToInterpreter(c, imports, nextHost, bytes(c).sub(room))
     })
     c.return(1)
+  })
+}
+
+function leaveToInterpreter(c: Code, imports: AccessImports, host: Expr, size: Expr): void {
+  const recompiled = at(c, 'i32', L.CURRENT_UOP)
+    .sub(L.PLACES)
+    .ltU(L.ARENA - L.PLACES)
+  const isRam = host.geS(0)
+  c.if(recompiled.and(isRam), () => {
+    c.if(c.load('i32_8u', host.shrU(12).wrap(), L.CODE_PAGES), () => {
+      c.if(c.call(imports.codeWritten, host.wrap(), size), () => {
+        c.store('i32', c.i32(0), FAULT_INTERPRET, L.FAULT)
+        c.return(0)
+      })
+    })
   })
 }
 
@@ -325,7 +353,10 @@ function defineStore(module: ModuleBuilder, pieces: Pieces): Callable {
       c.return()
     })
     c.if(c.load('i32_8u', host.shrU(12).wrap(), L.CODE_PAGES), () => {
-      c.call(imports.codeWritten, host.wrap(), size)
+      c.if(c.call(imports.codeWritten, host.wrap(), size), () => {
+        c.store('i32', c.i32(0), FAULT_INTERPRET, L.FAULT)
+        c.return()
+      })
     })
     for (const [n, kind] of STORES) {
       c.if(size.eq(n), () => {

@@ -10,4 +10,6 @@ export const EXIT = {
   halt: 3,
   /** RIP, and perhaps the mode, changed: look again. */
   dispatch: 4,
+  /** Control has arrived often at RIP: worth recompiling. */
+  hot: 5,
 } as const

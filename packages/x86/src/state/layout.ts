@@ -187,8 +187,22 @@ export const CODE_TLB = TLB + MMU_INDICES * TLB_SIZE
 export const CODE_PAGES = CODE_TLB + 2 * CODE_TLB_SIZE
 export const CODE_PAGES_SIZE = 1 << 20
 
-/** Micro-ops and the maps from page offset to micro-op; see decode/arena.ts. */
-export const ARENA = CODE_PAGES + CODE_PAGES_SIZE
+/** How often control arrived at a micro-op, for the recompiler: 16 bits each, by a hash of the micro-op's address. */
+export const HEAT = CODE_PAGES + CODE_PAGES_SIZE
+export const HEAT_ENTRIES = 1 << 16
+const HEAT_SIZE = HEAT_ENTRIES * 2
+
+/**
+ * What a fault asks of the micro-op at work (UOP_PLACE, UOP_BASE), for code that has none: 8 bytes for each place, and the
+ * same again with RSP as base, which tells accesses to the stack apart.
+ */
+export const PLACES = HEAT + HEAT_SIZE
+export const PLACE_SIZE = 8
+export const PLACE_STACK = 65536 * PLACE_SIZE
+const PLACES_SIZE = 2 * PLACE_STACK
+
+/** Micro-ops and the maps from page offset to micro-op; see interpreter/code-cache.ts. */
+export const ARENA = PLACES + PLACES_SIZE
 
 /** Code page: 64 pointers to sub-maps of 64 pointers to micro-ops. */
 export const CODE_PAGE_SUBMAPS = 64

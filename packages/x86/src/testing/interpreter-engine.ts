@@ -71,14 +71,18 @@ function writeTables(ram: DataView): void {
 const FIXED_FLAGS = 0x202
 
 class InterpreterEngine implements Engine {
-  readonly name = 'interpreter'
+  get recompiled() {
+    return this.#cpu.recompiled
+  }
+  readonly name: string
   readonly #ram: Uint8Array
   readonly #cpu: Cpu
   readonly #state: DataView
   #stop = -1
   #errorCode = 0
 
-  constructor() {
+  constructor(recompile: boolean) {
+    this.name = recompile ? 'jit' : 'interpreter'
     const memory = new WebAssembly.Memory({ initial: RAM_BYTES / 65536, maximum: RAM_BYTES / 65536 })
     this.#ram = new Uint8Array(memory.buffer)
     writeTables(new DataView(memory.buffer))
@@ -86,6 +90,7 @@ class InterpreterEngine implements Engine {
     const nothing = () => {}
     this.#cpu = new Cpu({
       memory: { memory, bytes: RAM_BYTES, lowBytes: RAM_BYTES },
+      ...(recompile ? { recompile: { hotAfter: 1 } } : {}),
       intercept: (vector, errorCode) => {
         this.#stop = vector
         this.#errorCode = errorCode
@@ -123,6 +128,7 @@ class InterpreterEngine implements Engine {
     const s = this.#state
     this.#ram.set(bytes.subarray(OFFSET.code, OFFSET.code + CODE_BYTES), CODE)
     this.#cpu.memoryWritten(CODE, CODE_BYTES)
+    this.#cpu.forgetHeat()
     this.#ram.set(bytes.subarray(OFFSET.data, OFFSET.data + DATA_BYTES), DATA)
     const copy = (to: number, from: number, length: number) => {
       for (let i = 0; i < length; i += 4) s.setInt32(to + i, view.getInt32(from + i, true), true)
@@ -221,6 +227,6 @@ class InterpreterEngine implements Engine {
 }
 
 /** A fresh engine for tests. */
-export function createEngine(): Engine {
-  return new InterpreterEngine()
+export function createEngine({ recompile = false } = {}): Engine {
+  return new InterpreterEngine(recompile)
 }

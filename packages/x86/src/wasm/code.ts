@@ -89,11 +89,15 @@ export class Expr {
   }
   #unary(name: keyof typeof UNARY): Expr {
     const row: Partial<Record<ValueType, number>> = UNARY[name]
+    const folded = foldExtension(this.code, name, this)
+    if (folded) return folded
     return this.code.pure(this.type, opcodeFor(row, this.type, name), [this])
   }
   #convert(name: keyof typeof CONVERT): Expr {
     const [from, to, opcode] = CONVERT[name]
     if (from !== this.type) throw new Error(`${name} of ${this.type}`)
+    const folded = foldConversion(this.code, name, this)
+    if (folded) return folded
     return this.code.pure(to, opcode, [this])
   }
 
@@ -202,7 +206,7 @@ export class Expr {
     return this.#compare('geU', other)
   }
   eqz(): Expr {
-    return this.code.pure('i32', this.type === 'i32' ? 0x45 : 0x50, [this])
+    return this.code.isZero(this)
   }
 
   clz(): Expr {
@@ -315,7 +319,7 @@ export class Variable {
   }
 }
 
-type Statement =
+export type Statement =
   | { kind: 'let'; expr: Expr }
   | { kind: 'set'; local: number; value: Expr }
   | { kind: 'store'; opcode: number; memory: number; offset: number; address: Expr; value: Expr }
@@ -329,6 +333,7 @@ type Statement =
   | { kind: 'tail-call'; callee: Callable; args: readonly Expr[] }
   | { kind: 'tail-call-indirect'; typeIndex: number; table: number; index: Expr; args: readonly Expr[] }
   | { kind: 'unreachable' }
+  | { kind: 'group'; body: readonly Statement[] }
 
 /** The target of a branch: the end of a block, or the head of a loop. */
 export class Label {
@@ -403,13 +408,22 @@ export class Code {
 
   binary(name: keyof typeof BINARY, a: Expr, other: Operandish): Expr {
     const b = this.coerce(other, a.type)
+    if (a.isConstant && !b.isConstant && COMMUTATIVE.has(name)) return this.binary(name, b, a)
     const folded = foldBinary(this, name, a, b)
     if (folded) return folded
     return this.pure(a.type, opcodeFor(BINARY[name], a.type, name), [a, b])
   }
 
   compare(name: keyof typeof COMPARE, a: Expr, other: Operandish): Expr {
-    return this.pure('i32', opcodeFor(COMPARE[name], a.type, name), [a, this.coerce(other, a.type)])
+    const b = this.coerce(other, a.type)
+    const folded = foldCompare(this, name, a, b)
+    return folded ?? this.pure('i32', opcodeFor(COMPARE[name], a.type, name), [a, b])
+  }
+
+  isZero(a: Expr): Expr {
+    if (a.isConstant) return this.i32(a.immediate === 0 || a.immediate === 0n ? 1 : 0)
+    if (a.type === 'i64' && isSigned32(a)) return this.isZero(low32(this, a))
+    return this.pure('i32', a.type === 'i32' ? 0x45 : 0x50, [a])
   }
 
   /** `condition ? a : b`, both evaluated. */
@@ -471,7 +485,8 @@ export class Code {
     this.statement({ kind: 'op', opcodes: [0xfc, 0x0b, memory], args })
   }
 
-  #nested(body: () => void): Statement[] {
+  /** Collects the statements of `body` instead of appending them. */
+  protected nested(body: () => void): Statement[] {
     const outer = this.#statements
     this.#statements = []
     body()
@@ -486,8 +501,8 @@ export class Code {
       else otherwise?.()
       return
     }
-    const thenBody = this.#nested(then)
-    const otherwiseBody = otherwise && this.#nested(otherwise)
+    const thenBody = this.nested(then)
+    const otherwiseBody = otherwise && this.nested(otherwise)
     this.statement({ kind: 'if', condition, body: thenBody, otherwise: otherwiseBody })
   }
 
@@ -506,7 +521,7 @@ export class Code {
   /** Runs `body`; a branch to the label it is given leaves it. */
   block(body: (end: Label) => void): void {
     const label = new Label()
-    const statements = this.#nested(() => body(label))
+    const statements = this.nested(() => body(label))
     this.statement({ kind: 'block', label, body: statements })
   }
 
@@ -515,7 +530,7 @@ export class Code {
     const label = new Label()
     const outer = this.#loop
     this.#loop = ++this.#loops
-    const statements = this.#nested(() => body(label))
+    const statements = this.nested(() => body(label))
     this.#loop = outer
     this.statement({ kind: 'loop', label, body: statements })
   }
@@ -546,14 +561,14 @@ export class Code {
     let body: Statement[] = [{ kind: 'switch', index, labels, fallback }]
     cases.forEach((run, i) => {
       const inner = body
-      body = this.#nested(() => {
+      body = this.nested(() => {
         this.statement({ kind: 'block', label: labels[i]!, body: inner })
         run()
         this.branch(end)
       })
     })
     const inner = body
-    body = this.#nested(() => {
+    body = this.nested(() => {
       this.statement({ kind: 'block', label: fallback, body: inner })
       otherwise()
     })
@@ -580,38 +595,138 @@ export class Code {
   }
 }
 
+const COMMUTATIVE: ReadonlySet<string> = new Set(['add', 'mul', 'and', 'or', 'xor'])
+const isInteger = (expr: Expr): boolean => expr.type === 'i32' || expr.type === 'i64'
+
 function foldBinary(code: Code, name: keyof typeof BINARY, a: Expr, b: Expr): Expr | undefined {
-  if (!b.isConstant || (b.type !== 'i32' && b.type !== 'i64')) return undefined
+  if (!b.isConstant || !isInteger(b)) return undefined
+  if (a.isConstant) return foldConstants(code, name, a, b)
   if (b.immediate === 0 || b.immediate === 0n) {
-    if (
-      name === 'add' ||
-      name === 'sub' ||
-      name === 'or' ||
-      name === 'xor' ||
-      name === 'shl' ||
-      name === 'shrU' ||
-      name === 'shrS'
-    )
-      return a
-    if (name === 'and' || name === 'mul') return b
+    if (ZERO_IS_NEUTRAL.has(name)) return a
+    if (name === 'and' || name === 'mul') return code.coerce(0, a.type)
   }
-  if (!a.isConstant || a.type !== 'i32') return undefined
-  const x = a.immediate as number
-  const y = b.immediate as number
-  switch (name) {
-    case 'add':
-      return code.i32(x + y)
-    case 'sub':
-      return code.i32(x - y)
-    case 'and':
-      return code.i32(x & y)
-    case 'or':
-      return code.i32(x | y)
-    case 'shl':
-      return code.i32(x << y)
-    default:
-      return undefined
+  if (a.type !== 'i64') return undefined
+  if (name === 'and' && Number(b.immediate) === 0xffffffff) return zeroExtended(code, a)
+  const shift = Number(b.immediate)
+  if (name === 'shrU' && a.opcode === CONVERT.extendU[2] && a.kind === K.pure && shift < 32)
+    return a.args[0]!.shrU(shift).extendU()
+  // (x + 1) + 2 is x + 3: displacements, and stack pointers that move several times.
+  if ((name === 'add' || name === 'sub') && a.kind === K.pure && a.opcode === BINARY.add.i64) {
+    const inner = a.args[1]!
+    const [x, y] = [inner.immediate, b.immediate]
+    if (!inner.isConstant || !Number.isSafeInteger(x) || !Number.isSafeInteger(y)) return undefined
+    const sum = name === 'add' ? Number(x) + Number(y) : Number(x) - Number(y)
+    return Number.isSafeInteger(sum) ? a.args[0]!.add(sum) : undefined
   }
+  return undefined
+}
+
+const ZERO_IS_NEUTRAL: ReadonlySet<string> = new Set(['add', 'sub', 'or', 'xor', 'shl', 'shrU', 'shrS'])
+
+function foldConstants(code: Code, name: keyof typeof BINARY, a: Expr, b: Expr): Expr | undefined {
+  const bits = a.type === 'i32' ? 32 : 64
+  const [x, y] = [BigInt(a.immediate), BigInt(b.immediate)]
+  const by = y & BigInt(bits - 1)
+  const value = {
+    add: () => x + y,
+    sub: () => x - y,
+    mul: () => x * y,
+    and: () => x & y,
+    or: () => x | y,
+    xor: () => x ^ y,
+    shl: () => x << by,
+    shrU: () => BigInt.asUintN(bits, x) >> by,
+    shrS: () => BigInt.asIntN(bits, x) >> by,
+  }[name as 'add']
+  return value && constant(code, a.type, BigInt.asIntN(bits, value()))
+}
+
+function constant(code: Code, type: ValueType, value: bigint): Expr {
+  const small = value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER
+  return code.coerce(small ? Number(value) : value, type)
+}
+
+/** x & 0xffffffff, as arithmetic on 32 bits where that is shorter. */
+function zeroExtended(code: Code, x: Expr): Expr | undefined {
+  if (x.kind !== K.pure) return undefined
+  if (x.opcode === CONVERT.extendU[2]) return x
+  return isNarrowable(x) ? low32(code, x).extendU() : undefined
+}
+
+const NARROWABLE = new Map<number, keyof typeof BINARY>(
+  (['add', 'sub', 'mul', 'and', 'or', 'xor'] as const).map((name) => [BINARY[name].i64, name]),
+)
+const isNarrowable = (x: Expr): boolean =>
+  x.kind === K.pure && (NARROWABLE.has(x.opcode) || isExtension(x) || isNarrowShift(x))
+/** Made from 32 bits by an extension, or extended from its low 32 bits. */
+const isExtension = (x: Expr): boolean =>
+  x.opcode === CONVERT.extendU[2] || x.opcode === CONVERT.extendS[2] || x.opcode === UNARY.extend32S.i64
+const isNarrowShift = (x: Expr): boolean =>
+  x.opcode === BINARY.shl.i64 && x.args[1]!.isConstant && Number(x.args[1]!.immediate) < 32
+
+/** The low 32 bits of an i64, as arithmetic on 32 bits where it is made of such. */
+function low32(code: Code, x: Expr, depth = 4): Expr {
+  if (x.isConstant) return code.i32(Number(BigInt.asIntN(32, BigInt(x.immediate))))
+  if (x.kind === K.pure && depth > 0) {
+    if (x.opcode === UNARY.extend32S.i64) return low32(code, x.args[0]!, depth - 1)
+    if (x.opcode === CONVERT.extendU[2] || x.opcode === CONVERT.extendS[2]) return x.args[0]!
+    const name = NARROWABLE.get(x.opcode)
+    if (name) return code.binary(name, low32(code, x.args[0]!, depth - 1), low32(code, x.args[1]!, depth - 1))
+    if (isNarrowShift(x)) return low32(code, x.args[0]!, depth - 1).shl(Number(x.args[1]!.immediate))
+  }
+  return code.pure('i32', CONVERT.wrap[2], [x])
+}
+
+/** Whether both can be compared, signed and unsigned, by their low 32 bits. */
+function isSigned32(x: Expr): boolean {
+  if (x.isConstant) return Number(x.immediate) === (Number(x.immediate) | 0)
+  return x.kind === K.pure && (x.opcode === UNARY.extend32S.i64 || x.opcode === CONVERT.extendS[2])
+}
+
+function foldCompare(code: Code, name: keyof typeof COMPARE, a: Expr, b: Expr): Expr | undefined {
+  if (!isInteger(a)) return undefined
+  if (a.isConstant && b.isConstant) return compareConstants(code, name, a, b)
+  if (a.type !== 'i64' || !isSigned32(a) || !isSigned32(b)) return undefined
+  return code.compare(name, low32(code, a), low32(code, b))
+}
+
+/** Extensions of constants, and of what was made from 32 bits. */
+function foldExtension(code: Code, name: string, x: Expr): Expr | undefined {
+  const bits = { extend8S: 8, extend16S: 16, extend32S: 32 }[name]
+  if (bits === undefined) return undefined
+  if (x.isConstant) return constant(code, x.type, BigInt.asIntN(bits, BigInt(x.immediate)))
+  if (bits !== 32 || x.kind !== K.pure) return undefined
+  if (x.opcode === CONVERT.extendU[2]) return x.args[0]!.extendS()
+  return isExtension(x) || isNarrowable(x) ? low32(code, x).extendS() : undefined
+}
+
+function foldConversion(code: Code, name: keyof typeof CONVERT, x: Expr): Expr | undefined {
+  if (x.isConstant) {
+    const value = BigInt.asIntN(64, BigInt(x.immediate as number))
+    if (name === 'wrap') return code.i32(Number(BigInt.asIntN(32, value)))
+    if (name === 'extendS') return code.i64(Number(value))
+    if (name === 'extendU') return code.i64(Number(BigInt.asUintN(32, value)))
+    return undefined
+  }
+  return name === 'wrap' && isNarrowable(x) ? low32(code, x) : undefined
+}
+
+function compareConstants(code: Code, name: keyof typeof COMPARE, a: Expr, b: Expr): Expr {
+  const bits = a.type === 'i32' ? 32 : 64
+  const [x, y] = [BigInt.asIntN(bits, BigInt(a.immediate)), BigInt.asIntN(bits, BigInt(b.immediate))]
+  const [ux, uy] = [BigInt.asUintN(bits, x), BigInt.asUintN(bits, y)]
+  const [p, q] = name.endsWith('U') ? [ux, uy] : [x, y]
+  const less = p < q
+  const equal = p === q
+  const truth = {
+    eq: equal,
+    ne: !equal,
+    lt: less,
+    gt: !less && !equal,
+    le: less || equal,
+    ge: !less,
+  }[name.slice(0, 2) as 'eq']
+  return code.i32(truth ? 1 : 0)
 }
 
 function use(expr: Expr): void {
@@ -657,6 +772,8 @@ function countStatement(s: Statement): void {
       return use(s.index)
     case 'unreachable':
       return
+    case 'group':
+      return countUses(s.body)
   }
 }
 
@@ -865,6 +982,8 @@ class Emitter {
         return out.u32(s.table)
       case 'unreachable':
         return out.u8(0x00)
+      case 'group':
+        return this.#block(s.body)
     }
   }
 

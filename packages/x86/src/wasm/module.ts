@@ -12,7 +12,7 @@ export class ModuleBuilder {
   readonly #imports: ByteWriter[] = []
   #importedFunctions = 0
   readonly #functions: { callable: Callable; body: Uint8Array | undefined; name: string }[] = []
-  readonly #exports: { name: string; index: number }[] = []
+  readonly #exports: { name: string; kind: number; index: number }[] = []
   #table: { size: number; typeIndex: number; elements: Map<number, Callable> } | undefined
 
   /** The index of a function type; the same for equal signatures. */
@@ -46,6 +46,13 @@ export class ModuleBuilder {
     entry.u8(0x01)
     entry.u32(initialPages)
     entry.u32(maximumPages)
+  }
+
+  /** Imports the one table instead of having one. */
+  importTable(name: string, size: number, typeIndex: number): void {
+    const entry = this.#importEntry(name)
+    entry.u8(0x01)
+    this.#tableType(entry, size, typeIndex)
   }
 
   #importEntry(name: string): ByteWriter {
@@ -86,7 +93,11 @@ export class ModuleBuilder {
   }
 
   export(name: string, callable: Callable): void {
-    this.#exports.push({ name, index: callable.index })
+    this.#exports.push({ name, kind: 0x00, index: callable.index })
+  }
+
+  exportTable(name: string): void {
+    this.#exports.push({ name, kind: 0x01, index: 0 })
   }
 
   /** The one table, of functions of one type, so that an indirect call needs no check of the signature. */
@@ -113,9 +124,9 @@ export class ModuleBuilder {
     if (table) this.#section(out, SECTION.table, (s) => this.#tableSection(s, table.size, table.typeIndex))
     this.#section(out, SECTION.export, (s) => {
       s.u32(this.#exports.length)
-      for (const { name, index } of this.#exports) {
+      for (const { name, kind, index } of this.#exports) {
         s.name(name)
-        s.u8(0x00)
+        s.u8(kind)
         s.u32(index)
       }
     })
@@ -141,6 +152,10 @@ export class ModuleBuilder {
 
   #tableSection(s: ByteWriter, size: number, typeIndex: number): void {
     s.u32(1)
+    this.#tableType(s, size, typeIndex)
+  }
+
+  #tableType(s: ByteWriter, size: number, typeIndex: number): void {
     s.u8(0x63) // (ref null $type)
     s.u32(typeIndex)
     s.u8(0x01)

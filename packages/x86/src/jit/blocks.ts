@@ -1,0 +1,149 @@
+/** Finding what belongs to a region: from its head along the micro-ops that the interpreter has decoded, cut into blocks. */
+import type { HandlerSource } from '../interpreter/build.ts'
+import { INTERNAL, INTERNAL_COUNT } from '../interpreter/micro-op.ts'
+import * as L from '../state/layout.ts'
+
+/** How an instruction goes on. */
+export type Flow =
+  | 'next'
+  /** Perhaps to its target, else on. */
+  | 'conditional'
+  | 'jump'
+  | 'call'
+  | 'return'
+  /** To an address known when it runs, or nowhere. */
+  | 'away'
+  /** Left to the interpreter. */
+  | 'interpret'
+
+export interface Instruction {
+  /** Offset from the start of the base page: 4096 × page + offset in the page. */
+  readonly at: number
+  readonly length: number
+  /** Its first micro-op, and its own (behind an address micro-op). */
+  readonly first: number
+  readonly own: number
+  readonly source: HandlerSource | undefined
+  readonly flow: Flow
+  /** Where it may jump; undefined where that is not known. */
+  readonly target: number | undefined
+}
+
+export interface Block {
+  readonly at: number
+  readonly instructions: readonly Instruction[]
+  /** Where control goes at its end, if its last instruction does not say. */
+  readonly next: number | undefined
+}
+
+export interface CodeSource {
+  readonly engine: DataView
+  /** The micro-op at an offset from the base page, or 0 where nothing is decoded. */
+  lookUp(at: number): number
+  /** What a handler number stands for, also where a region has taken the micro-op over. */
+  handlerAt(uop: number): number
+  sourceOf(handler: number): HandlerSource | undefined
+  isCompilable(handler: number): boolean
+}
+
+/** Instructions of a region, at most. */
+export const MAX_INSTRUCTIONS = 600
+
+function flowOf(source: HandlerSource): Flow {
+  const { entry, operands } = source
+  const { mnemonic, endsBlock } = entry.instruction
+  const isRelative = operands.some(({ kind }) => kind === 'relative')
+  if (!isRelative && !endsBlock) return 'next'
+  if (isRelative && !endsBlock) return 'conditional'
+  if (isRelative) return mnemonic === 'call' ? 'call' : 'jump'
+  return mnemonic === 'ret' ? 'return' : 'away'
+}
+
+/** Reads the instruction whose first micro-op is at `first`. */
+function readInstruction(code: CodeSource, at: number, first: number): Instruction {
+  const { engine } = code
+  const handler = code.handlerAt(first)
+  const isAddress = handler >= INTERNAL.ea32 && handler < INTERNAL_COUNT
+  const own = isAddress ? first + L.UOP_SIZE : first
+  const number = isAddress ? code.handlerAt(own) : handler
+  const length = engine.getUint16(own + L.UOP_PLACE, true) >> 12
+  const source = code.sourceOf(number)
+  if (!source || !code.isCompilable(number))
+    return { at, length, first, own, source: undefined, flow: 'interpret', target: undefined }
+  const flow = flowOf(source)
+  const jumps = flow === 'conditional' || flow === 'jump' || flow === 'call'
+  const target = jumps ? at + length + engine.getInt32(own + L.UOP_IMM, true) : undefined
+  return { at, length, first, own, source, flow, target }
+}
+
+/** All instructions that belong to the region, by place, and where blocks begin. */
+class Exploration {
+  readonly instructions = new Map<number, Instruction>()
+  readonly leaders = new Set<number>()
+  readonly #code: CodeSource
+  readonly #limit: number
+
+  constructor(code: CodeSource, limit: number) {
+    this.#code = code
+    this.#limit = limit
+  }
+
+  run(head: number): void {
+    const waiting = [head]
+    this.leaders.add(head)
+    while (waiting.length > 0) {
+      const leader = waiting.shift()!
+      for (const next of this.#line(leader)) {
+        if (this.leaders.has(next)) continue
+        this.leaders.add(next)
+        waiting.push(next)
+      }
+    }
+  }
+
+  /** Walks a straight line; gives the leaders that its end, and branches on the way, lead to. */
+  #line(leader: number): number[] {
+    const found: number[] = []
+    let at = leader
+    let uop = this.#code.lookUp(at)
+    while (uop !== 0 && !this.instructions.has(at) && this.instructions.size < this.#limit) {
+      if (this.#code.handlerAt(uop) === INTERNAL.goto) {
+        // The line goes on elsewhere in the page, or on the next one.
+        at = (at & ~4095) + this.#code.engine.getInt32(uop + L.UOP_IMM, true)
+        uop = this.#code.lookUp(at)
+        continue
+      }
+      const instruction = readInstruction(this.#code, at, uop)
+      this.instructions.set(at, instruction)
+      const after = at + instruction.length
+      if (instruction.target !== undefined) found.push(instruction.target)
+      if (instruction.flow === 'conditional' || instruction.flow === 'call') found.push(after)
+      if (instruction.flow !== 'next') break
+      at = after
+      uop = instruction.own + L.UOP_SIZE
+    }
+    return found
+  }
+}
+
+/** The region's blocks; the first begins at the head. */
+export function findBlocks(code: CodeSource, head: number, limit: number = MAX_INSTRUCTIONS): Block[] {
+  const exploration = new Exploration(code, limit)
+  exploration.run(head)
+  const { instructions, leaders } = exploration
+  const blocks: Block[] = []
+  for (const leader of leaders) {
+    const block: Instruction[] = []
+    let at = leader
+    for (let i = instructions.get(at); i; i = instructions.get(at)) {
+      block.push(i)
+      at += i.length
+      if (i.flow !== 'next' || leaders.has(at)) break
+    }
+    const last = block.at(-1)
+    if (!last) continue
+    const goesOn = last.flow === 'next' || last.flow === 'conditional'
+    blocks.push({ at: leader, instructions: block, next: goesOn ? at : undefined })
+  }
+  return blocks
+}

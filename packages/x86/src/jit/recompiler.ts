@@ -1,0 +1,227 @@
+/** The recompiler: regions from hot code, modules from regions, and the micro-ops through which they are entered. */
+import type { HandlerSource, InterpreterModule } from '../interpreter/build.ts'
+import { ENGINE_PAGES } from '../interpreter/build.ts'
+import type { CodeCache } from '../interpreter/code-cache.ts'
+import { HANDLER_PARAMS, HANDLER_RESULTS } from '../interpreter/handler.ts'
+import { FLAG_FUNCTIONS } from '../interpreter/routines.ts'
+import type { Runtime } from '../isa/meaning.ts'
+import * as L from '../state/layout.ts'
+import type { Callable } from '../wasm/code.ts'
+import { ModuleBuilder } from '../wasm/module.ts'
+import { type Block, findBlocks } from './blocks.ts'
+import { isCompilable } from './compilable.ts'
+import { buildRegion } from './region.ts'
+import type { RegionCode } from './region-code.ts'
+
+/** Slots of the handlers' table that regions may take. */
+export const REGION_SLOTS = 16384
+/** Index of the handlers' type in every module made here. */
+const HANDLER_TYPE = 0
+/** WebAssembly pages of RAM, at least and at most, as the interpreter's module has them. */
+const RAM_PAGES = [16, 65536] as const
+
+interface Region {
+  readonly head: number
+  /** The handler that the head's micro-op had. */
+  readonly original: number
+  readonly slot: number
+  readonly maps: readonly number[]
+}
+
+/** Where hot code is: its code page's map, the offset in it, and where the page lies in the linear address space. */
+export interface HotSpot {
+  readonly map: number
+  readonly offset: number
+  /** The map of the code page that many pages from the spot's, or 0 where the code TLB knows none. */
+  readonly neighbour: (pages: number) => number
+}
+
+/** A function that a module may import: by its name in the interpreter's exports. */
+interface Import {
+  readonly name: string
+  readonly callable: { index: number; params: Callable['params']; results: Callable['results'] }
+}
+
+export class Recompiler {
+  readonly #interpreter: InterpreterModule
+  readonly #engine: DataView
+  readonly #cache: CodeCache
+  readonly #table: WebAssembly.Table
+  readonly #env: Record<string, unknown>
+  readonly #imports: Import[] = []
+  readonly #runtime: Runtime
+  readonly #flagFunctions: Record<string, Callable> = {}
+  readonly #compilable: (boolean | undefined)[] = []
+  readonly #regions = new Map<number, Region>()
+  readonly #bySlot = new Map<number, Region>()
+  readonly #byMap = new Map<number, Set<Region>>()
+  readonly #freeSlots: number[] = []
+  readonly counters = { regions: 0, instructions: 0, bytes: 0, dropped: 0 }
+
+  constructor(options: {
+    interpreter: InterpreterModule
+    engineMemory: WebAssembly.Memory
+    ram: WebAssembly.Memory
+    exports: Record<string, unknown>
+    cache: CodeCache
+  }) {
+    this.#interpreter = options.interpreter
+    this.#engine = new DataView(options.engineMemory.buffer)
+    this.#cache = options.cache
+    this.#table = options.exports['handlers'] as WebAssembly.Table
+    this.#env = { ...options.exports, engine: options.engineMemory, ram: options.ram }
+    for (let slot = REGION_SLOTS - 1; slot >= 0; slot--)
+      this.#freeSlots.push(this.#interpreter.handlers + slot)
+    this.#runtime = this.#importedRuntime()
+  }
+
+  /** The runtime of the interpreter, as imports whose index is set when a module needs them. */
+  #importedRuntime(): Runtime {
+    const { runtime } = this.#interpreter
+    const imported = (name: string, callable: Callable): Callable => {
+      const entry = { index: -1, params: callable.params, results: callable.results }
+      this.#imports.push({ name, callable: entry })
+      return entry
+    }
+    const functions: Record<string, unknown> = {}
+    for (const [name, value] of Object.entries(runtime))
+      if (isCallable(value) && name in this.#env) functions[name] = imported(name, value)
+    const routines = new Map<string, Callable>()
+    for (const [name, callable] of runtime.routines) routines.set(name, imported(name, callable))
+    for (const name of FLAG_FUNCTIONS) this.#flagFunctions[name] = routines.get(name)!
+    return { ...runtime, ...functions, routines, handlerType: HANDLER_TYPE }
+  }
+
+  #isCompilable(handler: number): boolean {
+    const source = this.#interpreter.sources[handler]
+    if (!source) return false
+    return (this.#compilable[handler] ??= isCompilable(this.#interpreter.runtime, source))
+  }
+  /** The handler that a micro-op had before a region took it over. */
+  #handlerAt(uop: number): number {
+    const number = this.#engine.getUint16(uop + L.UOP_HANDLER, true)
+    return number < this.#interpreter.handlers ? number : this.#bySlot.get(number)!.original
+  }
+  #sourceOf(handler: number): HandlerSource | undefined {
+    return this.#interpreter.sources[handler]
+  }
+
+  /** Makes regions of hot spots and enters them. */
+  compile(spots: readonly HotSpot[]): void {
+    const used = new Set<Callable>()
+    const built: { code: RegionCode; head: number; maps: number[] }[] = []
+    for (const spot of spots) {
+      const region = this.#build(spot, used)
+      if (region) built.push(region)
+    }
+    if (built.length > 0) this.#install(built, used)
+  }
+
+  #build(spot: HotSpot, used: Set<Callable>): { code: RegionCode; head: number; maps: number[] } | undefined {
+    const codeSize = this.#cache.codeSizeOf(spot.map)
+    const head = this.#cache.lookUp(spot.map, spot.offset)
+    if (codeSize === undefined || codeSize === 2 || head === 0 || this.#regions.has(head)) return undefined
+    const maps = new Map<number, number>([[0, spot.map]])
+    const mapOf = (page: number): number => {
+      const known = maps.get(page)
+      if (known !== undefined) return known
+      const found = spot.neighbour(page)
+      maps.set(page, found)
+      return found
+    }
+    const lookUp = (at: number): number => {
+      const map = mapOf(at >> 12)
+      return map === 0 ? 0 : this.#cache.lookUp(map, at & 4095)
+    }
+    const blocks = findBlocks(
+      {
+        engine: this.#engine,
+        lookUp,
+        handlerAt: (uop) => this.#handlerAt(uop),
+        sourceOf: (handler) => this.#sourceOf(handler),
+        isCompilable: (handler) => this.#isCompilable(handler),
+      },
+      spot.offset,
+    )
+    if (blocks.length === 0 || blocks[0]!.instructions[0]!.flow === 'interpret') return undefined
+    const original = this.#handlerAt(head)
+    const inputs = {
+      runtime: this.#runtime,
+      flagFunctions: this.#flagFunctions,
+      engine: this.#engine,
+      long: codeSize === 8,
+      used,
+    }
+    const code = buildRegion(inputs, { blocks, head, original, lookUp, mapOf })
+    this.counters.instructions += count(blocks)
+    return { code, head, maps: pagesOf(blocks).map((page) => mapOf(page)) }
+  }
+
+  #install(built: readonly { code: RegionCode; head: number; maps: number[] }[], used: Set<Callable>): void {
+    const module = new ModuleBuilder()
+    // The first type, so that its index is HANDLER_TYPE.
+    module.typeIndex(HANDLER_PARAMS, HANDLER_RESULTS)
+    module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
+    module.importMemory('ram', RAM_PAGES[0], RAM_PAGES[1])
+    module.importTable('handlers', this.#interpreter.handlers + REGION_SLOTS, HANDLER_TYPE)
+    for (const { name, callable } of this.#imports)
+      if (used.has(callable))
+        callable.index = module.importFunction(name, callable.params, callable.results).index
+    for (const [i, { code }] of built.entries()) {
+      const callable = module.declare(`region ${i}`, HANDLER_PARAMS, HANDLER_RESULTS)
+      module.defineWith(callable, code)
+      module.export(`${i}`, callable)
+    }
+    const bytes = module.build()
+    this.counters.bytes += bytes.length
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#env })
+    for (const [i, region] of built.entries()) this.#enter(region, instance.exports[`${i}`])
+  }
+
+  #enter({ head, maps }: { head: number; maps: readonly number[] }, entry: unknown): void {
+    const slot = this.#freeSlots.pop()
+    if (slot === undefined) return
+    const region: Region = { head, original: this.#handlerAt(head), slot, maps }
+    this.#table.set(slot, entry)
+    this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
+    this.#regions.set(head, region)
+    this.#bySlot.set(slot, region)
+    for (const map of maps) {
+      const list = this.#byMap.get(map) ?? new Set()
+      list.add(region)
+      this.#byMap.set(map, list)
+    }
+    this.counters.regions++
+  }
+
+  #drop(region: Region): void {
+    const { head, original, slot } = region
+    if (this.#engine.getUint16(head + L.UOP_HANDLER, true) === slot)
+      this.#engine.setUint16(head + L.UOP_HANDLER, original, true)
+    this.#regions.delete(head)
+    this.#bySlot.delete(slot)
+    for (const map of region.maps) this.#byMap.get(map)?.delete(region)
+    this.#table.set(slot, null)
+    this.#freeSlots.push(slot)
+    this.counters.dropped++
+  }
+
+  /** The code of a page has changed. */
+  invalidated(map: number): void {
+    for (const region of [...(this.#byMap.get(map) ?? [])]) this.#drop(region)
+    this.#byMap.delete(map)
+  }
+  /** All micro-ops are gone. */
+  flushed(): void {
+    for (const region of [...this.#regions.values()]) this.#drop(region)
+    this.#byMap.clear()
+  }
+}
+
+const isCallable = (value: unknown): value is Callable =>
+  typeof value === 'object' && value !== null && 'index' in value && 'params' in value
+const count = (blocks: readonly Block[]): number =>
+  blocks.reduce((sum, { instructions }) => sum + instructions.length, 0)
+const pagesOf = (blocks: readonly Block[]): number[] => [
+  ...new Set(blocks.flatMap(({ instructions }) => instructions.map(({ at }) => at >> 12))),
+]
