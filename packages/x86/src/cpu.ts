@@ -156,6 +156,7 @@ export class Cpu {
         ram: options.memory.memory,
         exports: instance.exports,
         cache: this.#cache,
+        hotAfter: hotAfter ?? HOT_AFTER,
       })
       this.#writePlaces()
     }
@@ -249,6 +250,8 @@ export class Cpu {
     this.#core.setWord(L.EXIT_REQUEST, EXIT_BIT)
   }
 
+  /** How often the engine was left, by EXIT. */
+  readonly exitCounts = [0, 0, 0, 0, 0, 0]
   /** Whether the last `run` ended because it was asked to. */
   wasAsked = false
 
@@ -317,6 +320,7 @@ export class Cpu {
       const left = this.#budgetLeft()
       this.retired += budget - left
       budget = left
+      this.exitCounts[code]!++
       if (code === EXIT.decode) budget = this.#decode(budget)
       else if (code === EXIT.hot) this.#hot()
       else budget -= this.#finish(code)

@@ -44,10 +44,12 @@ export interface CodeSource {
   handlerAt(uop: number): number
   sourceOf(handler: number): HandlerSource | undefined
   isCompilable(handler: number): boolean
+  /** Whether branches have arrived at a micro-op often enough for it to belong to a region. */
+  isWarm(uop: number): boolean
 }
 
 /** Instructions of a region, at most. */
-export const MAX_INSTRUCTIONS = 600
+export const MAX_INSTRUCTIONS = 300
 
 function flowOf(source: HandlerSource): Flow {
   const { entry, operands } = source
@@ -101,6 +103,11 @@ class Exploration {
     }
   }
 
+  #isWarm(at: number): boolean {
+    const uop = this.#code.lookUp(at)
+    return uop !== 0 && this.#code.isWarm(uop)
+  }
+
   /** Walks a straight line; gives the leaders that its end, and branches on the way, lead to. */
   #line(leader: number): number[] {
     const found: number[] = []
@@ -116,7 +123,7 @@ class Exploration {
       const instruction = readInstruction(this.#code, at, uop)
       this.instructions.set(at, instruction)
       const after = at + instruction.length
-      if (instruction.target !== undefined) found.push(instruction.target)
+      if (instruction.target !== undefined && this.#isWarm(instruction.target)) found.push(instruction.target)
       if (instruction.flow === 'conditional' || instruction.flow === 'call') found.push(after)
       if (instruction.flow !== 'next') break
       at = after

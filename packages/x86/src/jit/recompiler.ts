@@ -47,6 +47,7 @@ export class Recompiler {
   readonly #engine: DataView
   readonly #cache: CodeCache
   readonly #table: WebAssembly.Table
+  readonly #warm: number
   readonly #env: Record<string, unknown>
   readonly #imports: Import[] = []
   readonly #runtime: Runtime
@@ -64,7 +65,9 @@ export class Recompiler {
     ram: WebAssembly.Memory
     exports: Record<string, unknown>
     cache: CodeCache
+    hotAfter: number
   }) {
+    this.#warm = options.hotAfter >> 4
     this.#interpreter = options.interpreter
     this.#engine = new DataView(options.engineMemory.buffer)
     this.#cache = options.cache
@@ -96,6 +99,10 @@ export class Recompiler {
     const source = this.#interpreter.sources[handler]
     if (!source) return false
     return (this.#compilable[handler] ??= isCompilable(this.#interpreter.runtime, source))
+  }
+  #isWarm(uop: number): boolean {
+    const heat = this.#engine.getUint16(L.HEAT + ((uop >>> 3) & ((L.HEAT_ENTRIES - 1) << 1)), true)
+    return heat >= this.#warm || this.#engine.getUint16(uop, true) >= this.#interpreter.handlers
   }
   /** The handler that a micro-op had before a region took it over. */
   #handlerAt(uop: number): number {
@@ -140,6 +147,7 @@ export class Recompiler {
         handlerAt: (uop) => this.#handlerAt(uop),
         sourceOf: (handler) => this.#sourceOf(handler),
         isCompilable: (handler) => this.#isCompilable(handler),
+        isWarm: (uop) => this.#isWarm(uop),
       },
       spot.offset,
     )
