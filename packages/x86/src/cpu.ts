@@ -5,7 +5,6 @@ import { CodeCache } from './interpreter/code-cache.ts'
 import { HOT_AFTER } from './interpreter/heat.ts'
 import { instructions, routineGroups } from './isa/index.ts'
 import { type HotSpot, REGION_SLOTS, Recompiler } from './jit/recompiler.ts'
-import { BUDGET_CUT } from './jit/region-code.ts'
 import { FAULT_INTERPRET, MMIO_ADDRESS, TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu/access.ts'
 import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from './mmu/walk.ts'
 import type { CpuPins } from './pins.ts'
@@ -103,7 +102,7 @@ export class Cpu {
   readonly #intercept: CpuOptions['intercept']
   #halted = false
   #exitRequested = false
-  /** Instructions charged so far: exact but for REP strings, which count less. */
+  /** Instructions run so far. A repeated string instruction is one, when it is done. */
   retired = 0
   /** Events delivered so far. */
   #events = 0
@@ -317,19 +316,15 @@ export class Cpu {
         continue
       }
       const code = core.exports.dispatch(budget | 0)
-      const left = this.#budgetLeft()
+      const left = words[L.BUDGET >> 2]!
       this.retired += budget - left
-      budget = left
+      budget = left - words[L.REPEAT_SPENT >> 2]!
+      words[L.REPEAT_SPENT >> 2] = 0
       this.exitCounts[code]!++
       if (code === EXIT.decode) budget = this.#decode(budget)
       else if (code === EXIT.hot) this.#hot()
       else budget -= this.#finish(code)
     }
-  }
-
-  #budgetLeft(): number {
-    const left = this.#core.word(L.BUDGET)
-    return left < -BUDGET_CUT / 2 ? left + BUDGET_CUT : left
   }
 
   // ---- recompilation ----
@@ -398,6 +393,17 @@ export class Cpu {
     this.#halted = false
     this.#deliver(vector, 0, 'hardware')
     return true
+  }
+
+  /** Runs one instruction, or takes an interrupt: for tools that stop at an exact place. */
+  step(): CpuExit {
+    if (this.#shutdown !== undefined) return { kind: 'shutdown', reason: this.#shutdown }
+    if (this.#takeInterrupt()) return SLICE
+    if (this.#halted) return HLT
+    this.#core.words[L.EXIT_REQUEST >> 2] = 0
+    if (this.#mustStep()) this.#step()
+    else this.#runAlone(1)
+    return this.#halted ? HLT : SLICE
   }
 
   #deliver(vector: number, errorCode: number, source: Source): void {
@@ -527,10 +533,12 @@ export class Cpu {
     const borrow = rip < offset ? 1 : 0
     core.setPair(L.REGS + L.SLOT.ripBase * 8, (rip - offset) | 0, core.word(L.RIP + 4) - borrow)
     const code = core.exports.runUop(uop, budget | 0)
-    const left = this.#budgetLeft()
+    const left = core.word(L.BUDGET)
     this.retired += budget - left
-    if (code === EXIT.decode) return left
-    return left - this.#finish(code)
+    const spent = core.word(L.REPEAT_SPENT)
+    core.setWord(L.REPEAT_SPENT, 0)
+    if (code === EXIT.decode) return left - spent
+    return left - spent - this.#finish(code)
   }
 
   /** The bytes of the instruction at RIP, from one page or two; undefined with a fault pending. */

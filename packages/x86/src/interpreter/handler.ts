@@ -139,7 +139,8 @@ export class Handler extends Meaning {
     this.if(left.or(this.state('i32', L.EXIT_REQUEST)).leS(0), () => {
       stop()
       this.setState('i64', L.RIP, this.currentRip())
-      this.setState('i32', L.BUDGET, left)
+      this.setState('i32', L.BUDGET, this.budget)
+      this.setState('i32', L.REPEAT_SPENT, count)
       this.return(EXIT.slice)
     })
   }

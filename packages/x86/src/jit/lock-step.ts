@@ -13,6 +13,9 @@ import { GPR_NAMES } from '../state/registers.ts'
 
 const PAGE = 65536
 const SLICES_PER_RAM_CHECK = 5000
+/** More instructions than a straight line of decoded code has. */
+const LONGEST_LINE = 300
+const MAX_TURNS = 100_000
 
 /** The two engines differ; `message` says in what. */
 export class LockStepError extends Error {
@@ -26,6 +29,8 @@ interface Call {
 }
 interface Interrupt {
   readonly at: number
+  /** In the middle of a string instruction, how far it has come. */
+  readonly count: number
   readonly vector: number
 }
 
@@ -41,6 +46,7 @@ const PRIVATE: readonly (readonly [number, number])[] = [
   [L.FLAG_RESULT, 8],
   [L.CURRENT_UOP, 4],
   [L.BUDGET, 4],
+  [L.REPEAT_SPENT, 4],
   [L.FAULT_ERROR, 4],
   [L.FAULT_ADDRESS, 8],
   [L.SF_FLAGS, 4],
@@ -66,7 +72,7 @@ export class LockStepCpu {
   /** Where the two last agreed. */
   #agreed = ''
 
-  constructor(options: CpuOptions, { slice = 200 }: { slice?: number } = {}) {
+  constructor(options: CpuOptions, { slice = 20_000 }: { slice?: number } = {}) {
     this.#slice = slice
     const { memory } = options.memory
     const pages = memory.buffer.byteLength / PAGE
@@ -100,7 +106,8 @@ export class LockStepCpu {
       interruptPending: () => pins.interruptPending(),
       acknowledgeInterrupt: () => {
         const vector = pins.acknowledgeInterrupt()
-        if (vector >= 0) this.#interrupts.push({ at: this.#leader.retired, vector })
+        if (vector >= 0)
+          this.#interrupts.push({ at: this.#leader.retired, count: countOf(this.#leader), vector })
         return vector
       },
       readTaskPriority: record('readTaskPriority', () => pins.readTaskPriority()),
@@ -121,7 +128,10 @@ export class LockStepCpu {
           this.#fail(`the interpreter calls ${name}(${args}), recompiled code ${call?.name}(${call?.args})`)
         return call.result as never
       }
-    const due = () => this.#interrupts[0]?.at === this.#follower.retired
+    const due = () => {
+      const next = this.#interrupts[0]
+      return next?.at === this.#follower.retired && next.count === countOf(this.#follower)
+    }
     return {
       portRead: replay('portRead'),
       portWrite: replay('portWrite'),
@@ -182,19 +192,20 @@ export class LockStepCpu {
     this.#copied = true
   }
 
-  /** Brings the follower to where the leader is. */
+  /** Brings the follower to where the leader is: in a run, then by single instructions, since a run may end a little late. */
   #follow(exit: CpuExit): void {
-    for (let turns = 0; ; turns++) {
-      const target = this.#leader.retired
+    const target = this.#leader.retired
+    let last: CpuExit['kind'] = 'slice'
+    for (let turns = 0; turns < MAX_TURNS; turns++) {
       const next = this.#interrupts[0]?.at ?? target
-      const stands = this.#follower.retired === target && this.#interrupts.length === 0
-      if (stands && (turns > 0 || exit.kind === 'slice')) break
-      if (turns > 1000)
-        this.#fail(`the interpreter is at ${this.#follower.retired}, recompiled code at ${target}`)
-      // The leader may also stop in the middle of a cycle where no branch was taken; then it goes on to the next one.
-      if (this.#follower.retired > target) this.#leader.run(this.#follower.retired - target)
-      else this.#follower.run(Math.max(next - this.#follower.retired, 1))
+      const left = next - this.#follower.retired
+      if (left < 0) break
+      const isThere = left === 0 && this.#interrupts.length === 0 && last === exit.kind
+      if (isThere && countOf(this.#follower) === countOf(this.#leader)) break
+      last = (left > LONGEST_LINE ? this.#follower.run(left - LONGEST_LINE) : this.#follower.step()).kind
     }
+    if (this.#follower.retired !== target)
+      this.#fail(`the interpreter is at ${this.#follower.retired}, recompiled code at ${target}`)
     this.#compare()
     if (this.#calls.length > 0)
       this.#fail(`recompiled code alone calls ${this.#calls[0]!.name}(${this.#calls[0]!.args})`)
@@ -244,6 +255,8 @@ function comparedWords(): number[] {
   const words = Array.from({ length: L.STATE_END >> 2 }, (_, i) => i)
   return words.filter((i) => !isPrivate(i * 4))
 }
+/** RCX, whose low half counts the elements of a string instruction. */
+const countOf = (cpu: Cpu): number => cpu.state.getInt32(L.REGS + 8, true)
 const sameArguments = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((value, i) => value === b[i])
 const hex = (view: DataView, at: number): string => view.getBigUint64(at, true).toString(16).padStart(16, '0')

@@ -71,7 +71,7 @@ export class Recompiler {
     this.#interpreter = options.interpreter
     this.#engine = new DataView(options.engineMemory.buffer)
     this.#cache = options.cache
-    this.#table = options.exports['handlers'] as WebAssembly.Table
+    this.#table = options.exports.handlers as WebAssembly.Table
     this.#env = { ...options.exports, engine: options.engineMemory, ram: options.ram }
     for (let slot = REGION_SLOTS - 1; slot >= 0; slot--)
       this.#freeSlots.push(this.#interpreter.handlers + slot)

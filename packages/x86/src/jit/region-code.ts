@@ -86,10 +86,11 @@ export interface Guards {
   readonly zeroWords: Set<number>
 }
 
-/** Taken from the budget when the slice is to end early; `run` gives it back. */
-export const BUDGET_CUT = 0x40000000
 /** In the address of a micro-op to go to: not by a branch. */
 const STRAIGHT_ON = 1
+/** In place of a micro-op: to RIP; and out of the slice, at RIP. */
+const LEAVE_TO_RIP = 0
+const LEAVE_SLICE = 2
 const LOCAL_GET = 0x20
 const PLAIN: Variant = { size: 4, mode: 'long', memory: false, repeat: 'none', addressSize: 8 }
 
@@ -109,7 +110,10 @@ export class RegionCode extends Handler {
   #ended = false
   readonly #budget: Variable
   readonly #base: Variable
-  readonly #faultPage: Variable
+  /** Set where a fault leaves: instructions to charge, and in the upper half the page. */
+  readonly #faultNote: Variable
+  readonly #leavePage: Variable
+  readonly #epochs: Epoch[] = []
   #tlbBase: Variable | undefined
   readonly #faultLabel = new Label()
   readonly #leaveLabel = new Label()
@@ -125,7 +129,8 @@ export class RegionCode extends Handler {
     this.#inputs = inputs
     this.#budget = this.variable('i32')
     this.#base = this.variable('i64')
-    this.#faultPage = this.variable('i64')
+    this.#faultNote = this.variable('i32')
+    this.#leavePage = this.variable('i64')
     this.#leaveUop = this.variable('i32')
     this.#uop = this.i32(0)
   }
@@ -159,19 +164,24 @@ export class RegionCode extends Handler {
         body()
       })
       this.statement({ kind: 'block', label: this.#faultLabel, body: fault })
-      this.#spill(this.#base.get().add(this.#faultPage.get()))
-      this.setRaw('i32', L.BUDGET, this.#budget.get())
+      const note = this.#faultNote.get()
+      this.#spill(this.#base.get().add(note.shrS(16).shl(12).extendS()))
+      this.setRaw('i32', L.BUDGET, this.#budget.get().sub(note.and(0xffff)))
       super.return(EXIT.fault)
     })
     this.statement({ kind: 'block', label: this.#leaveLabel, body: leave })
     // To the micro-op in `leaveUop`, or to RIP where there is none.
-    this.#spill(this.#base.get().add(this.#faultPage.get()))
+    this.#spill(this.#base.get().add(this.#leavePage.get()))
     const uop = this.#leaveUop.get()
+    super.if(uop.eq(LEAVE_SLICE), () => {
+      this.setRaw('i32', L.BUDGET, this.#budget.get())
+      super.return(EXIT.slice)
+    })
     super.if(uop.eqz(), () => this.tailCall(this.runtime.dispatch, this.#budget.get()))
     const target = uop.and(~STRAIGHT_ON)
     super.if(this.isSpent().and(uop.eq(target)), () => {
       const offset = super.load('i64_16u', target, L.UOP_PLACE).and(0xfff)
-      const rip = this.#base.get().add(this.#faultPage.get()).add(offset)
+      const rip = this.#base.get().add(this.#leavePage.get()).add(offset)
       this.setRaw('i64', L.RIP, this.long ? rip : rip.and(0xffffffff))
       this.setRaw('i32', L.BUDGET, this.#budget.get())
       super.return(EXIT.slice)
@@ -309,8 +319,8 @@ export class RegionCode extends Handler {
     this.variant = variant
     this.nextInstruction()
     this.#setPlace(place)
-    if (address !== undefined) this.#addressMicroOp(address)
     this.#charged++
+    if (address !== undefined) this.#addressMicroOp(address)
     build()
   }
 
@@ -662,7 +672,7 @@ export class RegionCode extends Handler {
   override arithmeticFlags(): Expr {
     if (this.#flags.kind === FLAGS_EXPLICIT) return this.#flagSource('a')
     const sources = [this.#flagSource('a'), this.#flagSource('b'), this.#flagSource('result')]
-    return this.call(this.#inputs.flagFunctions['flagsOf']!, this.#flagKind(), ...sources)
+    return this.call(this.#inputs.flagFunctions.flagsOf!, this.#flagKind(), ...sources)
   }
   override routine(name: string, ...args: Operandish[]): Expr {
     if (name !== 'replaceCf' && name !== 'replaceCfOf') return super.routine(name, ...args)
@@ -817,24 +827,47 @@ export class RegionCode extends Handler {
   override exit(code: number): void {
     if (code !== EXIT.fault) throw new Error('Invariant broken: this instruction is not for a region')
     // The driver charges the instruction that faults.
-    this.#charged--
-    this.settle()
-    this.#faultPage.set(this.#page * 4096)
-    super.branch(this.#faultLabel)
+    this.#faultNote.set((this.#charged - 1) | (this.#page << 16))
+    super.branch(this.#flags.kept ? this.#faultLabel : this.#epochLabel())
     this.#ended = true
   }
-  override exitOnFault(): void {
-    super.exitOnFault()
-    // A device may have asked for the slice to end: at the next branch it will be found used up.
-    super.if(super.load('i32', this.i32(0), L.EXIT_REQUEST), () =>
-      this.#budget.set(
-        this.select(
-          this.#budget.get().ltS(-BUDGET_CUT / 2),
-          this.#budget.get(),
-          this.#budget.get().sub(BUDGET_CUT),
-        ),
-      ),
-    )
+  /**
+   * From here on the statements stand in a block behind which the flags, as they are here, are brought into their locals: a
+   * fault that finds them so leaves by its end. Only where control does not fall off the end of the statements.
+   */
+  openEpoch(): void {
+    if (this.#flags.kept || this.#epochs.at(-1)?.flags === this.#flags) return
+    this.#epochs.push({ ...this.here(), flags: this.#flags, label: new Label(), used: false })
+  }
+  #epochLabel(): Label {
+    const epoch = this.#epochs.find(({ flags }) => flags === this.#flags)
+    if (epoch) {
+      epoch.used = true
+      return epoch.label
+    }
+    this.#keepFlags()
+    return this.#faultLabel
+  }
+  /** Closes the epochs that were opened among these statements. */
+  protected override nested(body: () => void): Statement[] {
+    const open = this.#epochs.length
+    const statements = super.nested(body)
+    while (this.#epochs.length > open) this.#closeEpoch(this.#epochs.pop()!)
+    return statements
+  }
+  #closeEpoch({ statements, index, flags, label, used }: Epoch): void {
+    if (!used) return
+    const body = statements.splice(index)
+    const known = this.knowledge()
+    const settle = super.nested(() => {
+      this.#flags = flags
+      this.#keepFlags()
+      super.branch(this.#faultLabel)
+    })
+    const { ended } = this
+    this.restore(known)
+    this.#ended = ended
+    statements.push({ kind: 'block', label, body }, ...settle)
   }
 
   override chargeAndCheck(count: Expr, stop: () => void): void {
@@ -842,9 +875,9 @@ export class RegionCode extends Handler {
     // The instruction itself is charged when it is done.
     this.if(left.leS(this.#charged - 1), () => {
       stop()
-      this.#budget.set(left)
+      this.setRaw('i32', L.REPEAT_SPENT, count)
       this.#charged--
-      this.leaveSlice(this.#page * 4096 + this.#offset)
+      this.#leave(this.currentRip(), LEAVE_SLICE)
     })
   }
 
@@ -854,25 +887,24 @@ export class RegionCode extends Handler {
    */
   leaveTo(uop: number, page: number, { branch }: { branch: boolean }): void {
     this.settle()
-    this.#faultPage.set(page * 4096)
+    this.#leavePage.set(page * 4096)
     this.#leaveUop.set(branch ? uop : uop | STRAIGHT_ON)
     super.branch(this.#leaveLabel)
     this.#ended = true
   }
   /** Goes to RIP. */
   leaveToRip(rip: Expr): void {
+    this.#leave(rip, LEAVE_TO_RIP)
+  }
+  #leave(rip: Expr, how: number): void {
     this.settle()
     this.setRaw('i64', L.RIP, rip)
-    this.#leaveUop.set(0)
+    this.#leaveUop.set(how)
     super.branch(this.#leaveLabel)
     this.#ended = true
   }
   leaveToOffset(offset: number): void {
     this.leaveToRip(this.ripAt(offset))
-  }
-  /** The slice is used up before the instruction at an offset from the base page. */
-  leaveSlice(offset: number): void {
-    this.leaveToOffset(offset)
   }
   /** RIP at an offset from the base page. */
   ripAt(offset: number): Expr {
@@ -881,7 +913,10 @@ export class RegionCode extends Handler {
   }
   /** Nonzero where the slice is used up. */
   isSpent(): Expr {
-    return this.#budget.get().leS(0)
+    return this.#budget
+      .get()
+      .or(super.load('i32', this.i32(0), L.EXIT_REQUEST))
+      .leS(0)
   }
   /** Raw control for the region's graph. */
   graphBlock(label: Label, body: () => void): void {
@@ -895,6 +930,15 @@ export class RegionCode extends Handler {
     super.branch(label)
     this.#ended = true
   }
+}
+
+/** A stretch of code with the same flags: see `openEpoch`. */
+interface Epoch {
+  readonly statements: Statement[]
+  readonly index: number
+  readonly flags: Flags
+  readonly label: Label
+  used: boolean
 }
 
 interface Arm {

@@ -113,6 +113,7 @@ class RegionBuilder implements Edges {
   #instruction(instruction: Instruction): void {
     const { source, own, first, at } = instruction
     const { code } = this
+    code.openEpoch()
     code.instruction({ uop: own, page: pageOf(at) }, source!.variant, own === first ? undefined : first, () =>
       source!.entry.instruction.meaning(code, ...source!.operands),
     )
@@ -175,7 +176,7 @@ class RegionBuilder implements Edges {
     const isBack = position[to]! <= position[from]!
     if (isBack || isMerge[to]) code.settle()
     if (isBack) {
-      if (at !== undefined) code.if(code.isSpent(), () => code.leaveSlice(at))
+      if (at !== undefined) code.if(code.isSpent(), () => code.leaveToOffset(at))
       return code.graphBranch(this.#loops.get(to)!)
     }
     if (isMerge[to]) return code.graphBranch(this.#ends.get(to)!)

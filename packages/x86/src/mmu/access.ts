@@ -292,13 +292,17 @@ function defineProbeWrite(module: ModuleBuilder, { translate, checkAddress, impo
     c.if(c.call(checkAddress, address, c.param(1)).eqz(), () => c.return(0))
     const host = c.call(translate, address, access)
     c.if(host.eq(TRANSLATE_FAULT), () => c.return(0))
+    // What recompiled code may not write is found before the first byte is written.
+    c.if(crosses(c).eqz(), () => {
+      leaveToInterpreter(c, imports, host, bytes(c))
+      c.return(1)
+    })
     c.if(crosses(c), () => {
       const last = address.add(bytes(c).extendU()).sub(1)
       const page = last.and(-4096)
       const wrapped = c.select(at(c, 'i32', L.EFER).and(EFER_LMA), page, page.and(0xffffffff))
       const nextHost = c.call(translate, wrapped, access)
       c.if(nextHost.eq(TRANSLATE_FAULT), () => c.return(0))
-      // What recompiled code may not write is found before the first byte is written.
       const room = c.i32(0x1000).sub(address.wrap().and(0xfff))
       leaveToInterpreter(c, imports, host, room)
       leaveToInterpreter(c, imports, nextHost, bytes(c).sub(room))

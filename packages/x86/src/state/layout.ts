@@ -51,6 +51,9 @@ export const CURRENT_UOP = slot(4)
 /** Instructions left in the slice, on exit. */
 export const BUDGET = slot(4)
 
+/** What a string instruction that stopped in its middle costs the slice; it is not done, so it does not count as run. */
+export const REPEAT_SPENT = slot(4)
+
 /** Pending exception: vector + 1, or 0. */
 export const FAULT = slot(4)
 export const FAULT_ERROR = slot(4)

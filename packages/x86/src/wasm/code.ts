@@ -495,6 +495,11 @@ export class Code {
     return inner
   }
 
+  /** Where the next statement will stand. */
+  protected here(): { readonly statements: Statement[]; readonly index: number } {
+    return { statements: this.#statements, index: this.#statements.length }
+  }
+
   if(condition: Expr, then: () => void, otherwise?: () => void): void {
     if (condition.isConstant) {
       if (condition.immediate) then()
