@@ -162,6 +162,18 @@ describe('the CPU', () => {
     assert.equal(runCode(bench, [0x0f, 0x01, 0x1d, 0, 0, 0, 0, ...code]).kind, 'shutdown')
     assert.equal(runCode(createCpu(), code).kind, 'hlt')
   })
+
+  it('takes the encodings of LZCNT and TZCNT for BSR and BSF where the model lacks them', () => {
+    const run = (model: string, opcode: number) => {
+      const bench = createCpu(undefined, model)
+      // mov ecx, 10h; lzcnt or tzcnt eax, cx; out 80h, al; hlt.
+      const code = [0xb9, 0x10, 0, 0, 0, 0x66, 0xf3, 0x0f, opcode, 0xc1, ...OUT_AL_TO_80H, HLT]
+      assert.equal(runCode(bench, code).kind, 'hlt')
+      return bench.ports[0]![2]
+    }
+    assert.deepEqual([run('x86-64-v2', 0xbd), run('x86-64-v3', 0xbd)], [4, 11])
+    assert.deepEqual([run('x86-64-v2', 0xbc), run('x86-64-v3', 0xbc)], [4, 4])
+  })
 })
 
 describe('garbage', () => {

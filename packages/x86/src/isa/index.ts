@@ -4,6 +4,7 @@ import type { RoutineGroup } from '../interpreter/build.ts'
 import { systemRoutines } from '../system/routines.ts'
 import { ALU } from './alu.ts'
 import { BIT } from './bit.ts'
+import { BMI, bmiRoutines } from './bmi.ts'
 import { CONTROL } from './control.ts'
 import { DECIMAL } from './decimal.ts'
 import { FLAG } from './flag.ts'
@@ -39,6 +40,7 @@ export const instructions: readonly Instruction[] = [
   ...SHIFT,
   ...MOVE,
   ...BIT,
+  ...BMI,
   ...FLAG,
   ...DECIMAL,
   ...CONTROL,
@@ -67,6 +69,7 @@ export const instructions: readonly Instruction[] = [
 export const routineGroups: readonly RoutineGroup[] = [
   systemRoutines,
   integerRoutines,
+  bmiRoutines,
   floatRoutines,
   sseStateRoutines,
   sseStringRoutines,

@@ -6,7 +6,7 @@ import { instructions } from './index.ts'
 
 describe('the interpreter', () => {
   it('agrees with the recorded CPU in every case of every form', () => {
-    const { cases, failures, failed, problems } = replay(createEngine(), instructions)
+    const { cases, failures, failed, problems } = replay(createEngine('x86-64-v3'), instructions)
     assert.deepEqual(problems, [])
     assert.equal(failed, 0, failures.map(describeFailure).join('\n'))
     assert.ok(cases > 80_000)

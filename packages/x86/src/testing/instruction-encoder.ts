@@ -6,6 +6,7 @@ import {
   type OperandShape,
   type OperandSize,
   typeBytes,
+  type VexShape,
 } from './form.ts'
 import { adjust, type Preparation, RSP, writeSelector } from './prepare.ts'
 import type { Random } from './random.ts'
@@ -76,6 +77,8 @@ export class InstructionEncoder {
   #segment = 0
   #addressPrefix = false
   #immediate = 0
+  #vvvv = 0
+  #is4 = 0
 
   constructor(
     owner: EncodingContext,
@@ -144,6 +147,7 @@ export class InstructionEncoder {
     const rm = operands.find((o) => o.place === 'rm')
     for (const operand of operands)
       if (operand.place === 'reg' || operand.place === 'opcode') this.#chooseRegister(operand)
+      else if (operand.place === 'vvvv' || operand.place === 'is4') this.#chooseVexRegister(operand)
     if (rm?.memory && (!rm.register || this.#random.below(5) < 3)) this.#chooseMemory(this.#bytesOf(rm))
     else if (rm) this.#chooseRegister(rm)
     else if (this.#shape.hasModrm && this.#form.memoryBytes) this.#chooseMemory(this.#form.memoryBytes)
@@ -177,6 +181,15 @@ export class InstructionEncoder {
       this.#rm = register
       this.#rmField = field
     }
+  }
+
+  /** A register in VEX.vvvv or an immediate byte. */
+  #chooseVexRegister({ place, kind }: OperandShape): void {
+    let number: number
+    do number = this.#registerNumber(kind)
+    while (kind === 'gpr' && !this.#mayUse(number, false))
+    if (place === 'vvvv') this.#vvvv = number
+    else this.#is4 = number
   }
 
   #registerNumber(kind: OperandShape['kind']): number {
@@ -391,10 +404,9 @@ export class InstructionEncoder {
   #emit(): void {
     const prefixes = this.#legacyPrefixes()
     for (const prefix of prefixes) this.#case.appendByte(prefix)
-    if (this.#shape.prefix.length === 2 && this.#shape.prefix !== 'NP')
-      this.#case.appendByte(Number.parseInt(this.#shape.prefix, 16))
-    const rex = this.#rex()
-    if (rex) this.#case.appendByte(rex)
+    const { vex } = this.#shape
+    if (vex) this.#vex(vex)
+    else this.#mandatoryPrefixes()
     const { opcode, plusRegister, hasModrm } = this.#shape
     for (const [i, byte] of opcode.entries())
       this.#case.appendByte(plusRegister && i === opcode.length - 1 ? byte + (this.#rmField & 7) : byte)
@@ -409,6 +421,33 @@ export class InstructionEncoder {
       const disp = this.#ripTarget - (CODE_ADDRESS + this.#case.at)
       this.#case.record.view.setInt32(OFFSET.code + displacementAt, disp | 0, true)
     }
+  }
+
+  #mandatoryPrefixes(): void {
+    if (this.#shape.prefix.length === 2 && this.#shape.prefix !== 'NP')
+      this.#case.appendByte(Number.parseInt(this.#shape.prefix, 16))
+    const rex = this.#rex()
+    if (rex) this.#case.appendByte(rex)
+  }
+
+  /** Two or three bytes; what the instruction does not look at is random. */
+  #vex({ l, w, map }: VexShape): void {
+    const random = this.#random
+    const byWidth = this.#form.sized || this.#shape.operands.some((o) => o.type === 'y')
+    const wide = w ?? (byWidth ? (this.#size === 8 ? 1 : 0) : random.below(2))
+    const length = l ?? random.below(2)
+    const pp = ['NP', '66', 'F3', 'F2'].indexOf(this.#shape.prefix)
+    const r = (this.#regField & 8) === 0 ? 0x80 : 0
+    const x = this.#rexX === 0 ? 0x40 : 0
+    const b = (this.#rmField & 8) === 0 ? 0x20 : 0
+    const rest = ((~this.#vvvv & 15) << 3) | (length << 2) | pp
+    if (map === 1 && x && b && wide === 0 && random.oneIn(2)) {
+      this.#case.appendByte(0xc5)
+      return this.#case.appendByte(r | rest)
+    }
+    this.#case.appendByte(0xc4)
+    this.#case.appendByte(r | x | b | map)
+    this.#case.appendByte((wide << 7) | rest)
   }
 
   #legacyPrefixes(): number[] {
@@ -452,7 +491,9 @@ export class InstructionEncoder {
 
   #immediates(): void {
     for (const operand of this.#shape.operands) {
-      if (operand.place === 'immediate') this.#emitImmediate(typeBytes(operand.type, this.#size, this.#form))
+      if (operand.place === 'is4') this.#case.appendByte((this.#is4 << 4) | this.#random.below(16))
+      else if (operand.place === 'immediate')
+        this.#emitImmediate(typeBytes(operand.type, this.#size, this.#form))
       else if (operand.place === 'relative')
         this.#emitRelative(typeBytes(operand.type, this.#mode === 64 ? 4 : this.#size, this.#form))
     }

@@ -12,12 +12,14 @@ import {
   CR4_FSGSBASE,
   CR4_OSFXSR,
   CR4_OSXMMEXCPT,
+  CR4_OSXSAVE,
   CR4_PAE,
   EFER_LMA,
   EFER_LME,
   EFER_NXE,
   EFER_SCE,
 } from '../state/registers.ts'
+import { CPU_MODELS, DEFAULT_CPU_MODEL } from '../system/model.ts'
 import type { Engine } from './engine.ts'
 import {
   CODE_ADDRESS,
@@ -71,20 +73,26 @@ function writeTables(ram: DataView): void {
 const FIXED_FLAGS = 0x202
 
 class InterpreterEngine implements Engine {
-  readonly name = 'interpreter'
+  readonly name: string
   readonly #ram: Uint8Array
   readonly #cpu: Cpu
   readonly #state: DataView
   #stop = -1
   #errorCode = 0
 
-  constructor() {
+  readonly #extendedState: number
+
+  constructor(model: string) {
+    const { name, cr4, xcr0 } = CPU_MODELS.find((candidate) => candidate.name === model)!
+    this.name = `interpreter (${name})`
+    this.#extendedState = cr4 & CR4_OSXSAVE && xcr0 === 7 ? xcr0 : 0
     const memory = new WebAssembly.Memory({ initial: RAM_BYTES / 65536, maximum: RAM_BYTES / 65536 })
     this.#ram = new Uint8Array(memory.buffer)
     writeTables(new DataView(memory.buffer))
     this.#ram.fill(0xcc, CODE, CODE + PAGE)
     const nothing = () => {}
     this.#cpu = new Cpu({
+      model,
       memory: { memory, bytes: RAM_BYTES, lowBytes: RAM_BYTES },
       intercept: (vector, errorCode) => {
         this.#stop = vector
@@ -139,7 +147,9 @@ class InterpreterEngine implements Engine {
     }
     set(L.CR0, CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG)
     set(L.CR3, PML4)
-    set(L.CR4, CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE)
+    const osxsave = this.#extendedState ? CR4_OSXSAVE : 0
+    set(L.CR4, CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | osxsave)
+    set(L.XCR0, this.#extendedState || 1)
     set(L.EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
     s.setInt32(L.CPL, 3, true)
     s.setInt32(L.FAULT, 0, true)
@@ -221,6 +231,6 @@ class InterpreterEngine implements Engine {
 }
 
 /** A fresh engine for tests. */
-export function createEngine(): Engine {
-  return new InterpreterEngine()
+export function createEngine(model: string = DEFAULT_CPU_MODEL): Engine {
+  return new InterpreterEngine(model)
 }

@@ -47,6 +47,20 @@ export function whyNotNative(): string | undefined {
   return undefined
 }
 
+/** Features whose names in /proc/cpuinfo are not the manual's with the dot as a line; some kernels leave LZCNT's out. */
+const LINUX_NAMES: Readonly<Record<string, string>> = {
+  sse3: 'pni',
+  pcid: 'pcid',
+  lzcnt: 'bmi2',
+  lahf: 'lahf_lm',
+}
+
+/** Whether user mode on this host has an instruction's CPUID feature. */
+export function hostHas(feature: string): boolean {
+  const flags = /^flags\s*: (.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]?.split(' ') ?? []
+  return flags.includes(LINUX_NAMES[feature] ?? feature.replace('.', '_'))
+}
+
 function macros(): string[] {
   const offsets = Object.entries(OFFSET).map(([name, value]) => `OFFSET_${name.toUpperCase()}=${value}`)
   const others = {
