@@ -11,7 +11,7 @@ import * as L from '../state/layout.ts'
 import type { Expr } from '../wasm/code.ts'
 import type { LaneShape, SimdOp } from '../wasm/opcodes.ts'
 import type { Meaning } from './meaning.ts'
-import { MXCSR_DAZ, type Width } from './sse-float-routines.ts'
+import { MXCSR_DAZ, partOf, type Width } from './sse-float-routines.ts'
 
 /** The six masks and PE set; rounding, FTZ and DAZ zero. The other flags do not matter. */
 const ORDINARY_BITS = 0xffe0
@@ -100,6 +100,31 @@ export function fromBits(width: Width, bits: Expr): Expr {
 }
 export function toBits(width: Width, value: Expr): Expr {
   return width === 32 ? value.convert('i32ReinterpretF32').extendU() : value.convert('i64ReinterpretF64')
+}
+
+/**
+ * The native results of all halves of a vector, or those of an exact routine, which sees a lane of any of them that
+ * raises before a register is written. `exact` gets the number of the half, and what `partOf` says of it.
+ */
+export function chooseHalves(
+  u: Meaning,
+  isNative: Expr,
+  native: () => readonly Expr[],
+  exact: (half: number, part: number) => Expr,
+  count: number,
+): Expr[] {
+  const results = Array.from({ length: count }, () => u.variable('v128'))
+  u.if(
+    isNative,
+    () => {
+      for (const [i, value] of native().entries()) results[i]!.set(value)
+    },
+    () => {
+      for (const [i, result] of results.entries()) result.set(exact(i, partOf(i, count)))
+      u.exitOnFault()
+    },
+  )
+  return results.map((result) => result.get())
 }
 
 /** The native result, or that of an exact routine, which may raise. */

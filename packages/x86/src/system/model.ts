@@ -170,7 +170,7 @@ const V1 = [
   'prefetchw',
 ]
 const V2 = [...V1, 'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'cx16', 'xsave', 'pcid']
-const V3 = [...V2, 'bmi1', 'bmi2', 'lzcnt', 'movbe']
+const V3 = [...V2, 'avx', 'avx2', 'bmi1', 'bmi2', 'f16c', 'fma', 'lzcnt', 'movbe']
 
 export interface CpuModel {
   readonly name: string

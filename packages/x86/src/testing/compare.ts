@@ -153,6 +153,16 @@ function closeFloat80(a: StateRecord, b: StateRecord, at: number): boolean {
   return difference >= -2n && difference <= 2n
 }
 
+/** Makes all single NaNs of XMM and YMM registers the same, and with them the double ones. */
+export function unifyNans({ view }: StateRecord): void {
+  const unify = (at: number): void => {
+    if (Number.isNaN(view.getFloat32(at, true))) view.setUint32(at, 0x7fffffff, true)
+    if (Number.isNaN(view.getFloat64(at & ~7, true))) view.setUint32(at & ~7, 0, true)
+  }
+  for (let at = FX.xmm; at < FX.reserved; at += 4) unify(at)
+  for (let at = OFFSET.ymmHigh; at < OFFSET.mode; at += 4) unify(at)
+}
+
 /** Copies the registers, status and tags of the x87, so that the rest can be compared. */
 export function copyX87(to: StateRecord, from: StateRecord): void {
   to.bytes.set(from.bytes.subarray(FX.status, FX.tag + 1), FX.status)

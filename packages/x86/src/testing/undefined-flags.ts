@@ -72,6 +72,8 @@ export interface UndefinedResults {
   readonly approximate: boolean
   /** The operand is outside the range for which the manual defines a result: the x87 is not compared. */
   readonly outOfRange?: boolean
+  /** Any NaN may stand for another: which of several comes out depends on the processor. */
+  readonly anyNan?: boolean
 }
 
 /** The count of a shift or rotation, masked as the processor does; `input` is the state before it. */
@@ -110,6 +112,7 @@ export function undefinedResults(encoded: Encoded, input: StateRecord): Undefine
     memory: undefinedMemory(encoded),
     approximate: APPROXIMATE.has(encoded.mnemonic),
     outOfRange: isOutOfRange(encoded, input),
+    anyNan: /^vdpp[sd]$/.test(encoded.mnemonic),
   }
 }
 
