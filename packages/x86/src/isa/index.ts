@@ -3,6 +3,7 @@ import { floatRoutines } from '../float/index.ts'
 import type { RoutineGroup } from '../interpreter/build.ts'
 import { systemRoutines } from '../system/routines.ts'
 import { ALU } from './alu.ts'
+import { AVX } from './avx.ts'
 import { BIT } from './bit.ts'
 import { BMI, bmiRoutines } from './bmi.ts'
 import { CONTROL } from './control.ts'
@@ -57,6 +58,7 @@ export const instructions: readonly Instruction[] = [
   ...SSE_STRING,
   ...SSE_FLOAT,
   ...SSE_CONVERT,
+  ...AVX,
   ...X87_CONTROL,
   ...X87_ARITHMETIC,
   ...X87_DATA,

@@ -20,6 +20,7 @@ import {
   OFFSET,
   PAGE_BYTES,
   set64,
+  xmmOffset,
 } from './state-record.ts'
 import { type ValueKind, writeInteger, writeValue } from './values.ts'
 
@@ -144,11 +145,12 @@ export class InstructionEncoder {
       return
     }
     if (extension >= 0) this.#regField = extension
-    const rm = operands.find((o) => o.place === 'rm')
+    const rm = operands.find((o) => o.place === 'rm' || o.place === 'vsib')
     for (const operand of operands)
       if (operand.place === 'reg' || operand.place === 'opcode') this.#chooseRegister(operand)
       else if (operand.place === 'vvvv' || operand.place === 'is4') this.#chooseVexRegister(operand)
-    if (rm?.memory && (!rm.register || this.#random.below(5) < 3)) this.#chooseMemory(this.#bytesOf(rm))
+    if (rm?.place === 'vsib') this.#chooseIndices(rm)
+    else if (rm?.memory && (!rm.register || this.#random.below(5) < 3)) this.#chooseMemory(this.#bytesOf(rm))
     else if (rm) this.#chooseRegister(rm)
     else if (this.#shape.hasModrm && this.#form.memoryBytes) this.#chooseMemory(this.#form.memoryBytes)
     else if (operands.some((o) => o.place === 'offset')) this.#chooseOffset()
@@ -203,6 +205,36 @@ export class InstructionEncoder {
     if (this.#refuseRex && field >= 8) return false
     if (!this.#case.inSequence) return true
     return candidates.every((r) => r !== RSP && !this.#case.isPointer(r))
+  }
+
+  /** Base, scale and displacement, and a vector of indices that with them point near a target each. */
+  #chooseIndices({ type }: OperandShape): void {
+    const random = this.#random
+    const { view } = this.#case.record
+    const [bytes, count] = [Number(type.slice(0, 2)) / 8, type.endsWith('x') ? 16 : 32]
+    const base = this.#chooseBase()
+    const scale = random.below(4)
+    const index = this.#chooseIndexRegister()
+    const middle = DATA_ADDRESS + random.between(1024, DATA_BYTES - 1024)
+    this.#sib = (scale << 6) | ((index & 7) << 3) | (base & 7)
+    this.#rexX = index >> 3
+    this.#rmField = 4 | (base & 8)
+    this.#reach(base, middle - this.#segmentBase())
+    for (let at = 0; at < count; at += bytes) {
+      const near = random.oneIn(12) ? random.between(-12000, 12000) : random.between(-1000, 1000)
+      const offset = at < 16 ? xmmOffset(index) + at : OFFSET.ymmHigh + index * 16 + at - 16
+      if (bytes === 4) view.setInt32(offset, near >> scale, true)
+      else set64(view, offset, near >> scale)
+    }
+  }
+  /** Usually another register than the destination and the mask: three different ones are needed. */
+  #chooseIndexRegister(): number {
+    const random = this.#random
+    const same = (a: number, b: number): boolean => a === b && !random.oneIn(40)
+    while (same(this.#vvvv, this.#reg)) this.#vvvv = this.#registerNumber('xmm')
+    let index = this.#registerNumber('xmm')
+    while (same(index, this.#reg) || same(index, this.#vvvv)) index = this.#registerNumber('xmm')
+    return index
   }
 
   /** A target inside the data area, across its pages, or leaving it. */
