@@ -8,7 +8,7 @@
  * sse-float-routines.ts. QEMU's soft-float has the same idea for its host's FPU.
  */
 import * as L from '../state/layout.ts'
-import type { Expr } from '../wasm/code.ts'
+import type { Code, Expr } from '../wasm/code.ts'
 import type { LaneShape, SimdOp } from '../wasm/opcodes.ts'
 import type { Meaning } from './meaning.ts'
 import { MXCSR_DAZ, partOf, type Width } from './sse-float-routines.ts'
@@ -18,8 +18,8 @@ const ORDINARY_BITS = 0xffe0
 const ORDINARY = 0x1fa0
 
 /** 1 (i32) where rounding to nearest with a precision exception leaves MXCSR as it is. */
-export function isOrdinary(u: Meaning): Expr {
-  return u.state('i32', L.MXCSR).and(ORDINARY_BITS).eq(ORDINARY)
+export function isOrdinary(c: Code): Expr {
+  return c.load('i32', c.i32(0), L.MXCSR).and(ORDINARY_BITS).eq(ORDINARY)
 }
 /** 1 (i32) where denormal operands stay what they are. */
 export function keepsDenormals(u: Meaning): Expr {
@@ -64,7 +64,7 @@ export function scalarFloats(u: Meaning, width: Width): Floats {
   }
 }
 /** Floats as lanes of a vector. */
-export function packedFloats(u: Meaning, width: Width): Floats {
+export function packedFloats(u: Code, width: Width): Floats {
   const shape = SHAPE[width] as 'f32x4' | 'f64x2'
   return {
     width,

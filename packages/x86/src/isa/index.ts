@@ -8,7 +8,9 @@ import { BIT } from './bit.ts'
 import { BMI, bmiRoutines } from './bmi.ts'
 import { CONTROL } from './control.ts'
 import { DECIMAL } from './decimal.ts'
+import { F16C } from './f16c.ts'
 import { FLAG } from './flag.ts'
+import { FMA, fmaRoutines } from './fma.ts'
 import type { Instruction } from './instruction.ts'
 import { integerRoutines } from './integer-routines.ts'
 import { PORTS } from './io.ts'
@@ -59,6 +61,8 @@ export const instructions: readonly Instruction[] = [
   ...SSE_FLOAT,
   ...SSE_CONVERT,
   ...AVX,
+  ...FMA,
+  ...F16C,
   ...X87_CONTROL,
   ...X87_ARITHMETIC,
   ...X87_DATA,
@@ -76,6 +80,7 @@ export const routineGroups: readonly RoutineGroup[] = [
   sseStateRoutines,
   sseStringRoutines,
   sseFloatRoutines,
+  fmaRoutines,
   x87Routines,
   x87NumericRoutines,
   x87EnvironmentRoutines,

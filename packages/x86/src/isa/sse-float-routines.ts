@@ -41,6 +41,8 @@ export const CONVERSIONS = [
   'float64To32',
   'float32Round',
   'float64Round',
+  'float16To32',
+  'float32To16',
 ] as const
 export type Conversion = (typeof CONVERSIONS)[number]
 
@@ -109,10 +111,10 @@ function buildLane(c: Code, width: Width, known: Known): void {
 }
 
 /** Begins and ends the work on one half of a vector; `part` says where it stands among the halves. */
-function begin(c: Code, part: Expr): void {
+export function beginPart(c: Code, part: Expr): void {
   c.if(part.and(KEEP_FLAGS).eqz(), () => put(c, L.SF_FLAGS, 0))
 }
-function commit(c: Code, part: Expr, known: Known): void {
+export function commitPart(c: Code, part: Expr, known: Known): void {
   c.if(part.and(DEFER_COMMIT).eqz(), () => c.call(known('sseCommit')))
 }
 
@@ -121,14 +123,14 @@ function buildPacked(c: Code, width: Width, known: Known): void {
   putOperands(c, c.param(1), c.param(2))
   const load = width === 32 ? 'i64_32u' : 'i64'
   const bytes = width / 8
-  begin(c, c.param(0))
+  beginPart(c, c.param(0))
   eachLane(c, 16 / bytes, (i) => {
     const offset = i.mul(bytes)
     const operation = c.param(0).shrU(i.shl(2)).and(15)
     const value = c.call(known(`lane${width}`), operation, c.load(load, offset, A), c.load(load, offset, B))
     c.store(width === 32 ? 'i64_32' : 'i64', offset, value, RESULT)
   })
-  commit(c, c.param(0), known)
+  commitPart(c, c.param(0), known)
   c.return(c.load('v128', c.i32(RESULT)))
 }
 
@@ -171,7 +173,7 @@ function buildCompareLane(c: Code, width: Width, known: Known): void {
 function buildCompare(c: Code, width: Width, known: Known): void {
   const bytes = width / 8
   putOperands(c, c.param(1), c.param(2))
-  begin(c, c.param(0))
+  beginPart(c, c.param(0))
   const load = width === 32 ? 'i64_32u' : 'i64'
   eachLane(c, c.param(3), (i) => {
     const offset = i.mul(bytes)
@@ -179,7 +181,7 @@ function buildCompare(c: Code, width: Width, known: Known): void {
     const mask = c.call(callee, c.param(0).and(31), c.load(load, offset, A), c.load(load, offset, B))
     c.store(width === 32 ? 'i64_32' : 'i64', offset, mask, RESULT)
   })
-  commit(c, c.param(0), known)
+  commitPart(c, c.param(0), known)
   c.return(c.load('v128', c.i32(RESULT)))
 }
 
@@ -217,24 +219,26 @@ function buildConvertPacked(c: Code, known: Known): void {
   const signed = shape.shrU(12)
   c.store('v128', c.i32(A), c.param(2))
   c.store('v128', c.i32(RESULT), c.zero('v128'))
-  begin(c, c.param(1))
+  beginPart(c, c.param(1))
   eachLane(c, count, (i) => {
     const offset = i.mul(from)
     const narrow = c.select(signed, c.load('i64_32s', offset, A), c.load('i64_32u', offset, A))
-    const value = c.select(from.eq(8), c.load('i64', offset, A), narrow)
+    const whole = c.select(from.eq(8), c.load('i64', offset, A), narrow)
+    const value = c.select(from.eq(2), narrow.and(0xffff), whole)
     const result = c.call(known('convertLane'), c.param(0), c.param(1), value)
     const target = i.mul(to)
+    // Lanes are written lowest first: what a narrow one writes too much is overwritten, or beyond the last zero.
     c.if(
       to.eq(8),
       () => c.store('i64', target, result, RESULT),
       () => c.store('i64_32', target, result, RESULT),
     )
   })
-  commit(c, c.param(1), known)
+  commitPart(c, c.param(1), known)
   c.return(c.load('v128', c.i32(RESULT)))
 }
 /** How `sseConvertPacked` walks: bytes of a lane before and after, and how many lanes. */
-export function packedShape(from: 4 | 8, to: 4 | 8, count: number, signed = false): number {
+export function packedShape(from: 2 | 4 | 8, to: 2 | 4 | 8, count: number, signed = false): number {
   return from | (to << 4) | (count << 8) | (signed ? 1 << 12 : 0)
 }
 

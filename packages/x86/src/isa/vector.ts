@@ -132,7 +132,7 @@ const legacyVectors = (u: Meaning): Vectors => ({
   copy: () => {},
   finish: () => {},
 })
-const vexVectors = (u: Meaning): Vectors => ({
+export const vexVectors = (u: Meaning): Vectors => ({
   isVex: true,
   read: (operand) => u.readHalves(operand),
   write: (operand, halves) => u.writeHalves(operand, halves),

@@ -128,6 +128,7 @@ export const SF_ROUNDED_UP = slot(4)
 /** Soft float's operands and result, taken apart: see float/unpacked.ts. 32 bytes each. */
 export const SF_A = slot(32)
 export const SF_B = slot(32)
+export const SF_C = slot(32)
 export const SF_R = slot(32)
 /** Result of an x87 operation: significand, then sign and exponent (i32). */
 export const X87_RESULT = slot(16)

@@ -27,7 +27,7 @@ const CODE_LIMIT = 210
 
 /** Not in sequences: they store pointers that processors keep differently, load state that only faults, or lose the stack. */
 const NOT_IN_SEQUENCES =
-  /^(fn?stenv|fn?save|fxsave.*|fxrstor.*|frstor|fldenv|ldmxcsr|popf[dq]?|popa[dw]?|leave|enter|ret[nf]?|bound|into|int3|ud[012]|v?maskmov(q|dqu)|vp?gather.*|vldmxcsr|vdpp[sd])$/
+  /^(fn?stenv|fn?save|fxsave.*|fxrstor.*|frstor|fldenv|ldmxcsr|popf[dq]?|popa[dw]?|leave|enter|ret[nf]?|bound|into|int3|ud[012]|v?maskmov(q|dqu)|vp?gather.*|vldmxcsr|v?dpp[sd])$/
 
 /** Flags that are read, by mnemonic. */
 function flagsRead(mnemonic: string): number {
