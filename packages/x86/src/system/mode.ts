@@ -26,7 +26,7 @@ export function raiseIn(c: Code, vector: number, errorCode: Expr | number): void
 
 const XCR0_AVX = 6
 
-/** What VEX-encoded instructions raise. SDM Vol. 2A, "Exceptions Type 1", "Exception Conditions (VEX-Encoded GPR Instructions)". */
+/** What VEX-encoded instructions raise. SDM Vol. 2A, "Exceptions Type 1 (Aligned Memory Reference)", "VEX Encoding Support for GPR Instructions". */
 function updateVex(c: Code, long: Expr): void {
   const undefinedOpcode = c.i32(EXCEPTION.UD + 1)
   const virtual = at(c, 'i32', L.RFLAGS_SYSTEM).and(VM).ne(0)
