@@ -24,7 +24,8 @@ const reason = whyNotNative()
 describe('truth', { skip: reason && `not on this host: it ${reason}` }, () => {
   const cpu = reason ? undefined! : new NativeCpu()
   after(() => cpu?.[Symbol.dispose]())
-  const all = [...variants(SAMPLE)]
+  const modes = cpu?.modes() ?? []
+  const all = [...variants(SAMPLE)].filter(({ mode }) => modes.includes(mode))
 
   /** The CPU itself, with its answers changed. */
   const engine = (spoil: (input: StateRecord, outcome: StateRecord) => void): Engine => ({
@@ -84,9 +85,9 @@ describe('truth', { skip: reason && `not on this host: it ${reason}` }, () => {
         instructions,
         { folder },
       )
-      assert.deepEqual([right.cases, right.failed, skipped, right.problems], [cases, 0, 0, []])
+      assert.deepEqual([right.cases, right.failed, right.problems], [cases - skipped, 0, []])
       const wrong = replay(setsParity, instructions, { folder })
-      assert.equal(wrong.failed, cases)
+      assert.equal(wrong.failed, cases - skipped)
       assert.match(describeFailure(wrong.failures[0]!), /^addps NP 0F 58 .r .*, case 0, /)
     } finally {
       rmSync(folder, { recursive: true })

@@ -1,17 +1,18 @@
 /**
  * Differential fuzzer: random sequences on this host's CPU and on an engine.
  *
- *   node tools/truth/fuzz.ts --sequences N --seed S [--engine MODULE|native] [--instructions MODULE]
+ *   node tools/truth/fuzz.ts --sequences N --seed S [--cpu MODEL] [--engine MODULE|native] [--instructions MODULE]
  *
- * MODULE exports `createEngine(): Engine | Promise<Engine>` (packages/x86/src/testing/engine.ts). `native` runs
+ * MODULE exports `createEngine(model): Engine | Promise<Engine>` (packages/x86/src/testing/engine.ts). `native` runs
  * everything twice on the CPU, which tests the fuzzer. Ends at the first difference, minimized, with status 1.
  */
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
+import { CPU_MODELS, DEFAULT_CPU_MODEL } from '../../packages/x86/src/system/model.ts'
 import { describeCode, describeState } from '../../packages/x86/src/testing/compare.ts'
 import { compareOutcomes, type Engine } from '../../packages/x86/src/testing/engine.ts'
-import { NativeCpu, whyNotNative } from '../../packages/x86/src/testing/native.ts'
+import { hostHas, NativeCpu, whyNotNative } from '../../packages/x86/src/testing/native.ts'
 import { variants } from '../../packages/x86/src/testing/plan.ts'
 import {
   masksAfter,
@@ -40,13 +41,13 @@ function nativeEngine(cpu: NativeCpu): Engine {
   return { name: 'native', run: (input, outcome) => cpu.run(input.bytes, outcome.bytes, 1) }
 }
 
-async function loadEngine(name: string | undefined, cpu: NativeCpu): Promise<Engine> {
+async function loadEngine(name: string | undefined, model: string, cpu: NativeCpu): Promise<Engine> {
   if (name === 'native') return nativeEngine(cpu)
   const module = (await import(name ? pathToFileURL(resolve(name)).href : DEFAULT_ENGINE)) as {
-    createEngine?: () => Engine | Promise<Engine>
+    createEngine?: (model: string) => Engine | Promise<Engine>
   }
   if (!module.createEngine) throw new Error(`${name} exports no createEngine`)
-  return module.createEngine()
+  return module.createEngine(model)
 }
 
 export interface Difference {
@@ -150,6 +151,7 @@ async function main(): Promise<number> {
     options: {
       sequences: { type: 'string', default: '100000' },
       seed: { type: 'string', default: '1' },
+      cpu: { type: 'string', default: DEFAULT_CPU_MODEL },
       engine: { type: 'string' },
       instructions: { type: 'string' },
     },
@@ -164,9 +166,21 @@ async function main(): Promise<number> {
     console.error('--sequences and --seed take whole numbers')
     return 2
   }
+  const model = CPU_MODELS.find(({ name }) => name === values.cpu)
+  if (!model) {
+    console.error(`--cpu is one of ${CPU_MODELS.map(({ name }) => name).join(', ')}`)
+    return 2
+  }
   using cpu = new NativeCpu()
-  const engine = await loadEngine(values.engine, cpu)
-  const generator = new SequenceGenerator([...variants(await loadInstructions(values.instructions))])
+  const engine = await loadEngine(values.engine, model.name, cpu)
+  const all = await loadInstructions(values.instructions)
+  const instructions = all.filter(
+    ({ feature }) => !feature || (model.features.has(feature) && hostHas(feature)),
+  )
+  const modes = cpu.modes()
+  const generator = new SequenceGenerator(
+    [...variants(instructions)].filter(({ mode }) => modes.includes(mode)),
+  )
   const started = performance.now()
   let next = 0
   const found = fuzz(generator, new Fuzzer(cpu, engine), cpu, seed, count, (done) => {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { whyExcluded } from '../../packages/x86/src/testing/excluded.ts'
 import { type EncodableInstruction, formKey } from '../../packages/x86/src/testing/form.ts'
-import { NativeCpu, whyNotNative } from '../../packages/x86/src/testing/native.ts'
+import { hostHas, NativeCpu, whyNotNative } from '../../packages/x86/src/testing/native.ts'
 import { CaseFactory, type Variant, variants } from '../../packages/x86/src/testing/plan.ts'
 import { RECORD_BYTES, recordAt } from '../../packages/x86/src/testing/state-record.ts'
 import { VectorWriter } from '../../packages/x86/src/testing/vectors.ts'
@@ -78,13 +78,22 @@ async function main(): Promise<number> {
   }
   const instructions = await loadInstructions(values.instructions)
   if (values.excluded) listExcluded(instructions)
+  const wanted = values.groups?.split(',')
+  const missing = [...variants(instructions)].find(
+    ({ instruction: { feature }, group }) =>
+      (wanted?.includes(group) ?? true) && feature && !hostHas(feature),
+  )
+  if (missing) {
+    console.error(`cannot record ${missing.key} on this host: it has no ${missing.instruction.feature}`)
+    return 1
+  }
   const folder = values.output ?? DEFAULT_FOLDER
   mkdirSync(folder, { recursive: true })
   const byGroup = Map.groupBy(variants(instructions), (v) => v.group)
-  const wanted = values.groups?.split(',') ?? [...byGroup.keys()]
   using cpu = new NativeCpu()
-  for (const group of wanted) {
-    const list = byGroup.get(group as Variant['group'])
+  const modes = cpu.modes()
+  for (const group of wanted ?? byGroup.keys()) {
+    const list = byGroup.get(group as Variant['group'])?.filter(({ mode }) => modes.includes(mode))
     if (!list) {
       console.error(`no group ${group}; there are ${[...byGroup.keys()].join(', ')}`)
       return 1

@@ -1,7 +1,7 @@
 /**
  * Replays the stored vectors on the interpreter.
  *
- *   node tools/truth/replay.ts [--only TEXT] [--limit N]
+ *   node tools/truth/replay.ts [--cpu MODEL] [--only TEXT] [--limit N]
  */
 import { parseArgs } from 'node:util'
 import { instructions } from '../../packages/x86/src/isa/index.ts'
@@ -9,9 +9,13 @@ import { createEngine } from '../../packages/x86/src/testing/interpreter-engine.
 import { describeFailure, replay } from '../../packages/x86/src/testing/replay.ts'
 
 const { values } = parseArgs({
-  options: { only: { type: 'string' }, limit: { type: 'string', default: '20' } },
+  options: {
+    cpu: { type: 'string', default: 'x86-64-v3' },
+    only: { type: 'string' },
+    limit: { type: 'string', default: '20' },
+  },
 })
-const result = replay(createEngine(), instructions, { limit: 100_000 })
+const result = replay(createEngine(values.cpu), instructions, { limit: 100_000 })
 const wanted = result.failures.filter((f) => describeFailure(f).includes(values.only ?? ''))
 const byForm = new Map<string, number>()
 for (const { variant } of result.failures) byForm.set(variant.key, (byForm.get(variant.key) ?? 0) + 1)

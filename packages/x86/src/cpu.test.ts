@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { Cpu, type CpuExit } from './cpu.ts'
 import type { CpuPins } from './pins.ts'
+import * as L from './state/layout.ts'
+import { CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE } from './state/registers.ts'
 
 const RAM_BYTES = 2 << 20
 
@@ -162,14 +164,33 @@ describe('the CPU', () => {
     assert.equal(runCode(bench, [0x0f, 0x01, 0x1d, 0, 0, 0, 0, ...code]).kind, 'shutdown')
     assert.equal(runCode(createCpu(), code).kind, 'hlt')
   })
+
+  it('takes the encodings of LZCNT and TZCNT for BSR and BSF where the model lacks them', () => {
+    const run = (model: string, opcode: number) => {
+      const bench = createCpu(undefined, model)
+      // mov ecx, 10h; lzcnt or tzcnt eax, cx; out 80h, al; hlt.
+      const code = [0xb9, 0x10, 0, 0, 0, 0x66, 0xf3, 0x0f, opcode, 0xc1, ...OUT_AL_TO_80H, HLT]
+      assert.equal(runCode(bench, code).kind, 'hlt')
+      return bench.ports[0]![2]
+    }
+    assert.deepEqual([run('x86-64-v2', 0xbd), run('x86-64-v3', 0xbd)], [4, 11])
+    assert.deepEqual([run('x86-64-v2', 0xbc), run('x86-64-v3', 0xbc)], [4, 4])
+  })
 })
 
 describe('garbage', () => {
-  for (const mode of ['real', 'protected32', 'long64'] as const) {
-    it(`as memory in ${mode} mode neither throws nor hangs`, { timeout: 300_000 }, () => {
+  for (const [mode, model] of [
+    ['real', undefined],
+    ['protected32', undefined],
+    ['long64', undefined],
+    ['long64', 'x86-64-v3'],
+  ] as const) {
+    it(`as memory in ${mode} mode${model ? ` of ${model}` : ''} neither throws nor hangs`, {
+      timeout: 300_000,
+    }, () => {
       for (let seed = 1; seed <= 4; seed++) {
         const random = generator(seed * 7919)
-        const bench = createCpu(random)
+        const bench = createCpu(random, model)
         for (let i = 0; i < RAM_BYTES; i += 4) {
           const word = random()
           bench.ram[i] = word
@@ -189,8 +210,13 @@ describe('garbage', () => {
             mode,
             rip: BigInt(0x4000 + (random() % (mode === 'real' ? 0xb000 : 0x100000))),
             cr3: 0x1000,
+            ...(model && { cr4: CR4_PAE | CR4_OSFXSR | CR4_OSXSAVE }),
             gpr: { rsp: 0x9000n, rbx: BigInt(random()), rsi: BigInt(random() & 0xfffff) },
           })
+          if (model) {
+            bench.cpu.state.setInt32(L.XCR0, 7, true)
+            bench.cpu.stateChanged()
+          }
           for (let slices = 0; slices < 8; slices++) {
             if (random() % 4 === 0) bench.interrupt = random() & 255
             const exit = bench.cpu.run(5000)

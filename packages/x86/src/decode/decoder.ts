@@ -65,6 +65,10 @@ export class Decoder {
     this.#tables = tables
   }
 
+  get codeSize(): CodeSize {
+    return this.#mode
+  }
+
   /** Decodes the instruction at `at`; `end` is where the readable bytes end. */
   decode(bytes: Uint8Array, at: number, end: number, mode: CodeSize): DecodeStatus {
     this.#reset(bytes, at, end, mode)
@@ -82,7 +86,16 @@ export class Decoder {
     if (this.length > MAX_LENGTH) return 'too-long'
     if (this.#truncated) return 'truncated'
     if (this.lock && !(entry.form.lockable && this.hasMemory)) return 'undefined'
+    if (entry.vex && !this.#isVexLegal(entry)) return 'undefined'
     return 'ok'
+  }
+
+  /** VEX.vvvv is ones where it names nothing. Gathers need a SIB byte, and three different registers. */
+  #isVexLegal(entry: Entry): boolean {
+    if (!entry.vvvv && this.vvvv !== 0) return false
+    if (!entry.vsib) return true
+    const { reg, index, vvvv } = this
+    return this.addressSize !== 2 && (this.modrm & 7) === 4 && reg !== index && reg !== vvvv && index !== vvvv
   }
 
   #short(): DecodeStatus {
@@ -190,7 +203,7 @@ export class Decoder {
       if (this.#vexW) this.rex |= 8
     }
     if (this.#mode !== 8) this.rex &= 0x48
-    this.vvvv = (~rest >> 3) & 15
+    this.vvvv = (~rest >> 3) & (this.#mode === 8 ? 15 : 7)
     this.vexLength = (rest >> 2) & 1
     // Legacy prefixes that VEX replaces must not come before it.
     if (this.#operandPrefix || this.repeat || this.lock) this.#map = 0
@@ -242,7 +255,8 @@ export class Decoder {
       if (entry.vex.l !== undefined && entry.vex.l !== this.vexLength) return false
       if (entry.vex.w !== undefined && entry.vex.w !== this.#vexW) return false
     }
-    if (entry.prefix === undefined) return true
+    // In the three-byte maps F2 and F3 always select another instruction.
+    if (entry.prefix === undefined) return this.#map < 2 || this.repeat === 0
     const repeat = PREFIX_NAMES[this.repeat]
     const actual = repeat ?? (this.#operandPrefix ? '66' : 'NP')
     return entry.prefix === actual
@@ -295,7 +309,7 @@ export class Decoder {
       const sib = this.#byte()
       this.scale = sib >> 6
       this.index = ((sib >> 3) & 7) | ((this.rex & 2) << 2)
-      if (this.index === 4) this.index = -1
+      if (this.index === 4 && !this.entry!.vsib) this.index = -1
       this.base = (sib & 7) | ((this.rex & 1) << 3)
       if ((sib & 7) === 5 && mod === 0) {
         this.base = -1
@@ -318,8 +332,8 @@ export class Decoder {
   #immediates(entry: Entry): void {
     let first = true
     for (const operand of entry.operands) {
-      if (operand.class === 'immediate' || operand.class === 'relative') {
-        const size = operand.size(this.operandSize)
+      if (operand.class === 'immediate' || operand.class === 'relative' || operand.class === 'xmmIs4') {
+        const size = operand.class === 'xmmIs4' ? 1 : operand.size(this.operandSize)
         if (first) {
           this.immediate = this.#signed(Math.min(size, 4))
           if (size === 8) this.immediateHigh = this.#signed(4)

@@ -17,6 +17,10 @@ export type OperandClass =
   | 'control'
   | 'debug'
   | 'x87'
+  | 'xmmVvvv' // VEX.vvvv
+  | 'gprVvvv'
+  | 'xmmIs4' // bits 7 to 4 of an immediate byte
+  | 'vsib' // memory at a vector of indices
   | 'fixed'
   | 'string'
 
@@ -85,6 +89,21 @@ function fixed(text: string): OperandSpec | undefined {
   return undefined
 }
 
+/** `vm32x`, `vm64y` and the like: memory at 32- or 64-bit indices in an XMM or YMM register. */
+function vectorIndexed(text: string): OperandSpec | undefined {
+  if (!/^vm(32|64)[xy]$/.test(text)) return undefined
+  return {
+    text,
+    class: 'vsib',
+    memory: true,
+    register: false,
+    size: () => (text.endsWith('x') ? 16 : 32),
+    sized: undefined,
+    fixedRegister: undefined,
+    constant: undefined,
+  }
+}
+
 const CLASSES: Record<string, [OperandClass, boolean, boolean]> = {
   E: ['rm', true, true],
   M: ['rm', true, false],
@@ -99,6 +118,9 @@ const CLASSES: Record<string, [OperandClass, boolean, boolean]> = {
   V: ['xmmReg', false, false],
   Q: ['mmxRm', true, true],
   N: ['mmxRm', false, true],
+  H: ['xmmVvvv', false, false],
+  L: ['xmmIs4', false, false],
+  B: ['gprVvvv', false, false],
   P: ['mmxReg', false, false],
   S: ['segment', false, false],
   C: ['control', false, false],
@@ -121,7 +143,7 @@ export function parseOperand(text: string): OperandSpec {
       constant: undefined,
     }
   }
-  const known = fixed(text)
+  const known = fixed(text) ?? vectorIndexed(text)
   if (known) return known
   const entry = CLASSES[text[0]!]
   if (!entry) throw new Error(`unknown operand ${text}`)
@@ -146,6 +168,8 @@ export function parseOperand(text: string): OperandSpec {
 const FILES: Partial<Record<OperandClass, RegisterFile>> = {
   xmmRm: 'xmm',
   xmmReg: 'xmm',
+  xmmVvvv: 'xmm',
+  xmmIs4: 'xmm',
   mmxRm: 'mmx',
   mmxReg: 'mmx',
   segment: 'segment',
@@ -163,7 +187,13 @@ export function operandFor(spec: OperandSpec, operandSize: number, memory: boole
     case 'relative':
       return { kind: 'relative', size }
     case 'offset':
+    case 'vsib':
       return { kind: 'memory', size }
+    case 'xmmVvvv':
+    case 'gprVvvv':
+      return { kind: 'register', file: FILES[spec.class] ?? 'gpr', size, field: 'vvvv' }
+    case 'xmmIs4':
+      return { kind: 'register', file: 'xmm', size, field: 'is4' }
     case 'rm':
     case 'xmmRm':
     case 'mmxRm':

@@ -1,7 +1,7 @@
 /** Decoding tables, built from the instructions' forms. */
 import type { Form, Instruction } from '../isa/instruction.ts'
 import type { Variant } from '../isa/meaning.ts'
-import { formSizes, type OperandSpec, parseOperand } from './operands.ts'
+import { formSizes, type OperandClass, type OperandSpec, parseOperand } from './operands.ts'
 
 export type MandatoryPrefix = 'NP' | '66' | 'F2' | 'F3'
 
@@ -13,6 +13,10 @@ export interface Entry {
   readonly prefix: MandatoryPrefix | undefined
   /** VEX.L and VEX.W where the form is VEX-encoded. */
   readonly vex: { readonly l: 0 | 1 | undefined; readonly w: 0 | 1 | undefined } | undefined
+  /** VEX.vvvv names a register; else its bits must be ones. */
+  readonly vvvv: boolean
+  /** The memory operand has a vector of indices. */
+  readonly vsib: boolean
   readonly hasModrm: boolean
   /** ModRM.reg that the form needs, or −1. */
   readonly extension: number
@@ -117,14 +121,13 @@ function parseVex(tokens: readonly string[], parsed: ParsedBytes): string[] {
   let l: 0 | 1 | undefined
   let w: 0 | 1 | undefined
   for (const field of fields) {
-    if (field === '128' || field === 'L0' || field === 'LZ') l = 0
-    else if (field === '256' || field === 'L1') l = 1
+    if (field === '128' || field === 'LZ') l = 0
+    else if (field === '256') l = 1
     else if (field === 'W0') w = 0
     else if (field === 'W1') w = 1
     else if (field === '66' || field === 'F2' || field === 'F3' || field === 'NP') parsed.prefix = field
     else if (field in MAPS) parsed.map = MAPS[field as keyof typeof MAPS]
-    else if (field !== 'LIG' && field !== 'WIG' && field !== 'NDS')
-      throw new Error(`cannot parse VEX field ${field}`)
+    else if (field !== 'LIG' && field !== 'WIG') throw new Error(`cannot parse VEX field ${field}`)
   }
   parsed.prefix ??= 'NP'
   parsed.vex = { l, w }
@@ -134,7 +137,8 @@ function parseVex(tokens: readonly string[], parsed: ParsedBytes): string[] {
 function makeEntry(instruction: Instruction, form: Form, parsed: ParsedBytes): Entry {
   const operands = form.operands.map(parseOperand)
   const memoryOperand = operands.findIndex((o) => o.memory && o.class !== 'offset')
-  const rm = operands.find((o) => o.class === 'rm' || o.class === 'xmmRm' || o.class === 'mmxRm')
+  const has = (...classes: OperandClass[]) => operands.find((o) => classes.includes(o.class))
+  const rm = has('rm', 'xmmRm', 'mmxRm', 'vsib')
   const fixedRegister = parsed.modrm === -2 || parsed.modrm >= 0xc0
   const offset = operands.findIndex((o) => o.class === 'offset')
   return {
@@ -143,6 +147,8 @@ function makeEntry(instruction: Instruction, form: Form, parsed: ParsedBytes): E
     operands,
     prefix: parsed.prefix,
     vex: parsed.vex,
+    vvvv: has('xmmVvvv', 'gprVvvv') !== undefined,
+    vsib: has('vsib') !== undefined,
     hasModrm: parsed.hasModrm,
     extension: parsed.extension,
     modrm: parsed.modrm,

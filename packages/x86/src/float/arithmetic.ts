@@ -156,6 +156,103 @@ export function defineMultiply(module: ModuleBuilder, mulHighU: Callable): Calla
   })
 }
 
+/** A number of 128 bits with its first bit at 127. */
+interface Wide {
+  readonly sign: Expr
+  readonly exponent: Expr
+  readonly hi: Expr
+  readonly lo: Expr
+}
+
+/** The product of SF_A and SF_B, exact: at most one place has to be gained. */
+function exactProduct(c: Code, sign: Expr, mulHighU: Callable): Wide {
+  const [a, b] = [high(c, L.SF_A), high(c, L.SF_B)]
+  const [hi, lo] = [c.call(mulHighU, a, b), a.mul(b)]
+  const isShort = hi.geS(0)
+  const exponent = field(c, L.SF_A, AT_EXPONENT).add(field(c, L.SF_B, AT_EXPONENT))
+  return {
+    sign,
+    exponent: exponent.add(1).sub(isShort),
+    hi: c.select(isShort, hi.shl(1).or(lo.shrU(63)), hi),
+    lo: c.select(isShort, lo.shl(1), lo),
+  }
+}
+
+/** Adds two numbers of 128 bits; what the smaller one loses is sticky, and lies far below what rounding sees. */
+function addWide(c: Code, a: Wide, b: Wide, zeroSign: Expr): void {
+  const aIsLarger = a.exponent.gtS(b.exponent).or(a.exponent.eq(b.exponent).and(a.hi.geU(b.hi)))
+  const pick = (name: keyof Wide) => c.select(aIsLarger, a[name], b[name])
+  const other = (name: keyof Wide) => c.select(aIsLarger, b[name], a[name])
+  const [sign, exponent, largeHigh, largeLow] = [pick('sign'), pick('exponent'), pick('hi'), pick('lo')]
+  const smallHigh = c.variable('i64', other('hi'))
+  const smallLow = c.variable('i64', other('lo'))
+  shiftRightSticky(c, smallHigh, smallLow, exponent.sub(other('exponent')))
+  const [hi, lo] = [smallHigh.get(), smallLow.get()]
+  c.if(
+    a.sign.eq(b.sign),
+    () => {
+      const low = largeLow.add(lo)
+      const partial = largeHigh.add(hi)
+      const sum = partial.add(low.ltU(lo).extendU())
+      c.if(
+        partial.ltU(hi).or(sum.ltU(partial)),
+        () => {
+          const shifted = low.shrU(1).or(sum.shl(63)).or(low.and(1))
+          finite(c, sign, exponent.add(1), sum.shrU(1).or(TOP), shifted)
+        },
+        () => finite(c, sign, exponent, sum, low),
+      )
+    },
+    () => {
+      const low = largeLow.sub(lo)
+      const difference = largeHigh.sub(hi).sub(largeLow.ltU(lo).extendU())
+      c.if(
+        difference.or(low).eqz(),
+        () => result(c, CLASS_ZERO, zeroSign),
+        () => normalize(c, sign, exponent, difference, low),
+      )
+    },
+  )
+}
+
+/** sfMultiplyAdd(negations, control): SF_A · SF_B + SF_C. Negations: 1 of the product, 2 of SF_C. */
+export function defineMultiplyAdd(module: ModuleBuilder, mulHighU: Callable): Callable {
+  return module.func('sfMultiplyAdd', ['i32', 'i32'], ['i32'], (c) => {
+    const negations = c.param(0)
+    const sign = field(c, L.SF_A, AT_SIGN)
+      .xor(field(c, L.SF_B, AT_SIGN))
+      .xor(negations.and(1))
+    const signC = field(c, L.SF_C, AT_SIGN).xor(negations.shrU(1).and(1))
+    const [classA, classB, classC] = [L.SF_A, L.SF_B, L.SF_C].map((slot) => field(c, slot, AT_CLASS))
+    const isZero = classA!.eq(CLASS_ZERO).or(classB!.eq(CLASS_ZERO))
+    const differ = sign.ne(signC)
+    const infiniteC = classC!.eq(CLASS_INFINITY)
+    c.if(classA!.eq(CLASS_INFINITY).or(classB!.eq(CLASS_INFINITY)), () => {
+      c.if(isZero.or(infiniteC.and(differ)), () => invalid(c))
+      result(c, CLASS_INFINITY, sign)
+      c.return(0)
+    })
+    c.if(infiniteC, () => {
+      result(c, CLASS_INFINITY, signC)
+      c.return(0)
+    })
+    const zeroSign = c.select(differ, c.param(1).and(3).eq(ROUND_DOWN), sign)
+    c.if(isZero, () => {
+      copy(c, L.SF_C, signC)
+      c.if(classC!.eq(CLASS_ZERO), () => result(c, CLASS_ZERO, zeroSign))
+      c.return(0)
+    })
+    const product = exactProduct(c, sign, mulHighU)
+    c.if(classC!.eq(CLASS_ZERO), () => {
+      finite(c, sign, product.exponent, product.hi, product.lo)
+      c.return(0)
+    })
+    const addend = { sign: signC, exponent: field(c, L.SF_C, AT_EXPONENT), hi: high(c, L.SF_C), lo: c.i64(0) }
+    addWide(c, product, addend, zeroSign)
+    c.return(0)
+  })
+}
+
 /** sfDivide(). */
 export function defineDivide(module: ModuleBuilder, divide128: Callable): Callable {
   return module.func('sfDivide', [], ['i32'], (c) => {

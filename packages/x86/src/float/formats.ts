@@ -10,6 +10,7 @@ import {
   AT_LOW,
   AT_SIGN,
   at,
+  BINARY16,
   BINARY32,
   BINARY64,
   CLASS_INFINITY,
@@ -18,7 +19,9 @@ import {
   CLASS_SNAN,
   CLASS_ZERO,
   CONTROL_DAZ,
+  CONTROL_FTZ,
   CONTROL_NO_PRECISION,
+  exponentOnes,
   type Format,
   IE,
   PE,
@@ -157,6 +160,44 @@ function defineFromInteger(module: ModuleBuilder, name: string, pieces: Pieces, 
   })
 }
 
+/**
+ * multiplyAdd{n}(negations, a, b, c, control): a · b + c, rounded once. Negations: 1 of the product, 2 of c. Of several NaNs
+ * the first comes out. SDM Vol. 1, "FMA Instruction Operand Order and Arithmetic Behavior".
+ */
+function defineMultiplyAdd(
+  module: ModuleBuilder,
+  name: string,
+  format: Format,
+  pieces: Pieces,
+  multiplyAdd: Callable,
+): Callable {
+  return module.func(name, ['i32', 'i64', 'i64', 'i64', 'i32'], ['i64'], (c) => {
+    const control = c.param(4)
+    const before = at(c, 'i32', L.SF_FLAGS)
+    const operands = [L.SF_A, L.SF_B, L.SF_C].map((slot, i) => {
+      const bits = c.param(i + 1)
+      c.call(pieces.unpack, bits, slot, control)
+      return { bits, kind: kindOf(c, slot) }
+    })
+    const isAny = (test: (kind: Expr) => Expr): Expr =>
+      operands.map(({ kind }) => test(kind)).reduce((a, b) => a.or(b))
+    c.if(
+      isAny((kind) => kind.geU(CLASS_QNAN)),
+      () => {
+        put32(c, L.SF_FLAGS, before.or(isAny((kind) => kind.eq(CLASS_SNAN))))
+        const [a, b, addend] = operands
+        const later = c.select(b!.kind.geU(CLASS_QNAN), b!.bits, addend!.bits)
+        c.return(c.select(a!.kind.geU(CLASS_QNAN), a!.bits, later).or(quietBit(format)))
+      },
+    )
+    c.if(c.call(multiplyAdd, c.param(0), control), () => {
+      put32(c, L.SF_FLAGS, before.or(IE))
+      c.return(defaultNan(format))
+    })
+    c.return(c.call(pieces.pack, control))
+  })
+}
+
 /** Copies SF_A to SF_R. */
 export function copyOperand(c: Code): void {
   c.copyMemory(c.i32(L.SF_R), c.i32(L.SF_A), c.i32(32))
@@ -182,7 +223,7 @@ function defineConvert(
       const fraction = at(c, 'i64', L.SF_A + AT_HIGH)
         .shl(1)
         .shrU(65 - to.precision)
-      const ones = (to.bits === 32 ? 0xffn : 0x7ffn) << BigInt(to.precision - 1)
+      const ones = BigInt(exponentOnes(to)) << BigInt(to.precision - 1)
       c.return(sign.or(ones).or(fraction).or(quietBit(to)))
     })
     copyOperand(c)
@@ -294,13 +335,26 @@ function defineMinMax(
   })
 }
 
+/** Halves that are denormal are numbers like others: no exception, and DAZ does not matter. */
+function defineFromHalf(module: ModuleBuilder, convert: Callable): Callable {
+  return module.func('float16To32', ['i64', 'i32'], ['i64'], (c) => {
+    const before = at(c, 'i32', L.SF_FLAGS)
+    const result = c.call(convert, c.param(0), c.param(1).and(~CONTROL_DAZ))
+    put32(c, L.SF_FLAGS, before.or(at(c, 'i32', L.SF_FLAGS).and(IE)))
+    c.return(result)
+  })
+}
+
 /** Registers the operations of both formats; `core` are the routines of float/arithmetic.ts by name. */
 export function defineFormats(
   module: ModuleBuilder,
   routines: Map<string, Callable>,
-  core: Record<'add' | 'multiply' | 'divide' | 'squareRoot' | 'roundInteger' | 'compare', Callable>,
+  core: Record<
+    'add' | 'multiply' | 'divide' | 'squareRoot' | 'multiplyAdd' | 'roundInteger' | 'compare',
+    Callable
+  >,
 ): void {
-  const piecesOf = (bits: 32 | 64): Pieces => ({
+  const piecesOf = (bits: 16 | 32 | 64): Pieces => ({
     unpack: routines.get(`unpack${bits}`)!,
     pack: routines.get(`pack${bits}`)!,
   })
@@ -314,6 +368,8 @@ export function defineFormats(
     binary('Sub', (c) => c.call(core.add, 1, c.param(2)))
     binary('Mul', (c) => c.call(core.multiply))
     binary('Div', (c) => c.call(core.divide))
+    const fused = `float${bits}MultiplyAdd`
+    define(fused, defineMultiplyAdd(module, fused, format, pieces, core.multiplyAdd))
     define(
       `float${bits}Sqrt`,
       module.func(`float${bits}Sqrt`, ['i64', 'i32'], ['i64'], (c) => {
@@ -340,7 +396,16 @@ export function defineFormats(
     define(`float${bits}Min`, defineMinMax(module, `float${bits}Min`, format, pieces, core.compare, LESS))
     define(`float${bits}Max`, defineMinMax(module, `float${bits}Max`, format, pieces, core.compare, GREATER))
   }
-  const [single, double] = [piecesOf(32), piecesOf(64)]
+  const [half, single, double] = [piecesOf(16), piecesOf(32), piecesOf(64)]
+  const fromHalf = defineConvert(module, 'float16To32Raw', BINARY16, BINARY32, half.unpack, single.pack)
+  const toHalf = defineConvert(module, 'float32To16Raw', BINARY32, BINARY16, single.unpack, half.pack)
+  routines.set('float16To32', defineFromHalf(module, fromHalf))
+  routines.set(
+    'float32To16',
+    module.func('float32To16', ['i64', 'i32'], ['i64'], (c) =>
+      c.return(c.call(toHalf, c.param(0), c.param(1).and(~CONTROL_FTZ))),
+    ),
+  )
   routines.set(
     'float32To64',
     defineConvert(module, 'float32To64', BINARY32, BINARY64, single.unpack, double.pack),

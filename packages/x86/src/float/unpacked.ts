@@ -45,7 +45,7 @@ export const CONTROL_NO_PRECISION = 32
 export const CONTROL_UNMASKED_OVERFLOW = 64
 
 export interface Format {
-  readonly bits: 32 | 64
+  readonly bits: 16 | 32 | 64
   /** Bits of the significand with the integer bit. */
   readonly precision: number
   readonly bias: number
@@ -53,8 +53,12 @@ export interface Format {
   readonly emin: number
   readonly emax: number
 }
+export const BINARY16: Format = { bits: 16, precision: 11, bias: 15, emin: -14, emax: 15 }
 export const BINARY32: Format = { bits: 32, precision: 24, bias: 127, emin: -126, emax: 127 }
 export const BINARY64: Format = { bits: 64, precision: 53, bias: 1023, emin: -1022, emax: 1023 }
+
+/** The exponent field of infinities and NaNs. */
+export const exponentOnes = ({ bias }: Format): number => 2 * bias + 1
 
 export const at = (c: Code, kind: LoadKind, offset: number): Expr => c.load(kind, c.i32(0), offset)
 export const put32 = (c: Code, offset: number, value: Expr | number): void =>
@@ -222,7 +226,7 @@ export function setNumber(
 /** unpack{n}(bits, slot, control): a denormal raises DE, or is zero with DAZ. */
 export function defineUnpack(module: ModuleBuilder, format: Format): Callable {
   const fractionBits = format.precision - 1
-  const exponentMask = format.bits === 32 ? 0xff : 0x7ff
+  const exponentMask = exponentOnes(format)
   return module.func(`unpack${format.bits}`, ['i64', 'i32', 'i32'], [], (c) => {
     const [bits, slot, control] = [c.param(0), c.param(1), c.param(2)]
     const sign = bits
@@ -266,7 +270,7 @@ export function defineUnpack(module: ModuleBuilder, format: Format): Callable {
 /** pack{n}(control): rounds SF_R and returns its bits. Its class may be zero, normal or infinite. */
 export function definePack(module: ModuleBuilder, round: Callable, format: Format): Callable {
   const fractionBits = format.precision - 1
-  const infinity = (format.bits === 32 ? 0xffn : 0x7ffn) << BigInt(fractionBits)
+  const infinity = BigInt(exponentOnes(format)) << BigInt(fractionBits)
   return module.func(`pack${format.bits}`, ['i32'], ['i64'], (c) => {
     const sign = at(c, 'i64_32u', L.SF_R + AT_SIGN).shl(format.bits - 1)
     const kind = at(c, 'i32', L.SF_R + AT_CLASS)

@@ -11,6 +11,15 @@ import { countHeat } from './heat.ts'
 export const HANDLER_PARAMS = ['i32', 'i32'] as const
 export const HANDLER_RESULTS = ['i32'] as const
 
+/** Where a micro-op holds the offset of a register operand. */
+const REGISTER_FIELD = {
+  rm: L.UOP_BASE,
+  reg: L.UOP_REG,
+  index: L.UOP_INDEX,
+  vvvv: L.UOP_VVVV,
+  is4: L.UOP_IS4,
+} as const
+
 const IMMEDIATE_LOAD: Record<number, LoadKind> = { 1: 'i64_32s', 2: 'i64_32s', 4: 'i64_32s' }
 
 export class Handler extends Meaning {
@@ -31,7 +40,7 @@ export class Handler extends Meaning {
 
   protected registerOffset(operand: Extract<Operand, { kind: 'register' }>): Expr {
     if (typeof operand.field === 'number') return this.i32(operand.field)
-    return this.load('i32_8u', this.uop, operand.field === 'rm' ? L.UOP_BASE : L.UOP_REG)
+    return this.load('i32_8u', this.uop, REGISTER_FIELD[operand.field])
   }
 
   /** The decoder stores immediates sign-extended from their size to 32 bits; 8-byte ones use the displacement as low half. */
@@ -71,6 +80,14 @@ export class Handler extends Meaning {
   }
   memoryAddressIs16(): Expr {
     return this.load('i32_8u', this.uop, L.UOP_SCALE).and(8)
+  }
+  vectorAddress(index: Expr): Expr {
+    const base = this.load('i64', this.load('i32_8u', this.uop, L.UOP_BASE), L.REGS)
+    const scaled = index.shl(this.load('i64_8u', this.uop, L.UOP_SCALE))
+    return base.add(scaled).add(this.load('i64_32s', this.uop, L.UOP_DISP))
+  }
+  vectorSegment(): Expr {
+    return this.load('i32_8u', this.uop, L.UOP_SEGMENT)
   }
   relative(_operand: Operand): Expr {
     return this.load('i64_32s', this.uop, L.UOP_IMM)

@@ -67,7 +67,7 @@ export class MicroOpWriter {
     if (d.hasMemory) at = this.#address(at, entry, offset, legacy)
     else {
       m.setUint8(at + L.UOP_BASE, this.#registerField(entry, 'rm'))
-      m.setUint8(at + L.UOP_INDEX, entry.instruction.addressSensitive ? d.segment : d.vvvv)
+      m.setUint8(at + L.UOP_INDEX, entry.instruction.addressSensitive ? d.segment : 0)
       m.setUint8(at + L.UOP_SCALE, 0)
       m.setInt32(at + L.UOP_DISP, 0, true)
     }
@@ -122,6 +122,7 @@ export class MicroOpWriter {
   }
 
   #immediate(at: number, entry: Entry): void {
+    if (entry.vex) return this.#vexFields(at, entry)
     const d = this.#decoder
     const m = this.#memory
     const wide = entry.operands.some((o) => o.class === 'immediate' && o.size(d.operandSize) === 8)
@@ -135,10 +136,21 @@ export class MicroOpWriter {
     if (immediates === 2) m.setInt32(at + L.UOP_DISP, d.immediateHigh, true)
   }
 
+  /** The immediate byte, the registers that VEX adds, and the segment of a gather. */
+  #vexFields(at: number, entry: Entry): void {
+    const d = this.#decoder
+    const is4 = (d.immediate >> 4) & (d.codeSize === 8 ? 15 : 7)
+    const scale = entry.operands.some((o) => o.class === 'gprVvvv') ? 8 : 16
+    const segment = d.codeSize === 8 && d.override < L.FS ? L.DS : d.segment
+    const fields = (d.immediate & 0xff) | ((d.vvvv * scale) << 8) | ((is4 * 16) << 16) | (segment << 24)
+    this.#memory.setInt32(at + L.UOP_IMM, fields, true)
+  }
+
   /** Fills the address fields of the instruction's micro-op, after an address micro-op where they cannot say it. */
   #address(start: number, entry: Entry, offset: number, legacy: boolean): number {
     const d = this.#decoder
     const access = entry.form.access
+    if (entry.vsib) return this.#vectorAddress(start)
     const none = access === 'none'
     if (entry.form.addressAfterPop && d.base === 4) d.disp += d.operandSize
     if (legacy) return this.#legacyAddress(start, entry, offset)
@@ -169,6 +181,13 @@ export class MicroOpWriter {
     }
     if (segmentSlot !== L.SLOT.zero) this.#addressFields(start, base, segmentSlot, 0, disp)
     else this.#addressFields(start, base, d.index < 0 ? L.SLOT.zero : d.index, d.scale, disp)
+    return start
+  }
+
+  /** The instruction itself adds each of its indices, and the segment's base. */
+  #vectorAddress(start: number): number {
+    const d = this.#decoder
+    this.#addressFields(start, d.base < 0 ? L.SLOT.zero : d.base, d.index * 2, d.scale, d.disp)
     return start
   }
 

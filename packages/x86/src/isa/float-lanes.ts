@@ -8,18 +8,18 @@
  * sse-float-routines.ts. QEMU's soft-float has the same idea for its host's FPU.
  */
 import * as L from '../state/layout.ts'
-import type { Expr } from '../wasm/code.ts'
+import type { Code, Expr } from '../wasm/code.ts'
 import type { LaneShape, SimdOp } from '../wasm/opcodes.ts'
 import type { Meaning } from './meaning.ts'
-import { MXCSR_DAZ, type Width } from './sse-float-routines.ts'
+import { MXCSR_DAZ, partOf, type Width } from './sse-float-routines.ts'
 
 /** The six masks and PE set; rounding, FTZ and DAZ zero. The other flags do not matter. */
 const ORDINARY_BITS = 0xffe0
 const ORDINARY = 0x1fa0
 
 /** 1 (i32) where rounding to nearest with a precision exception leaves MXCSR as it is. */
-export function isOrdinary(u: Meaning): Expr {
-  return u.state('i32', L.MXCSR).and(ORDINARY_BITS).eq(ORDINARY)
+export function isOrdinary(c: Code): Expr {
+  return c.load('i32', c.i32(0), L.MXCSR).and(ORDINARY_BITS).eq(ORDINARY)
 }
 /** 1 (i32) where denormal operands stay what they are. */
 export function keepsDenormals(u: Meaning): Expr {
@@ -64,7 +64,7 @@ export function scalarFloats(u: Meaning, width: Width): Floats {
   }
 }
 /** Floats as lanes of a vector. */
-export function packedFloats(u: Meaning, width: Width): Floats {
+export function packedFloats(u: Code, width: Width): Floats {
   const shape = SHAPE[width] as 'f32x4' | 'f64x2'
   return {
     width,
@@ -100,6 +100,31 @@ export function fromBits(width: Width, bits: Expr): Expr {
 }
 export function toBits(width: Width, value: Expr): Expr {
   return width === 32 ? value.convert('i32ReinterpretF32').extendU() : value.convert('i64ReinterpretF64')
+}
+
+/**
+ * The native results of all halves of a vector, or those of an exact routine, which sees a lane of any of them that
+ * raises before a register is written. `exact` gets the number of the half, and what `partOf` says of it.
+ */
+export function chooseHalves(
+  u: Meaning,
+  isNative: Expr,
+  native: () => readonly Expr[],
+  exact: (half: number, part: number) => Expr,
+  count: number,
+): Expr[] {
+  const results = Array.from({ length: count }, () => u.variable('v128'))
+  u.if(
+    isNative,
+    () => {
+      for (const [i, value] of native().entries()) results[i]!.set(value)
+    },
+    () => {
+      for (const [i, result] of results.entries()) result.set(exact(i, partOf(i, count)))
+      u.exitOnFault()
+    },
+  )
+  return results.map((result) => result.get())
 }
 
 /** The native result, or that of an exact routine, which may raise. */

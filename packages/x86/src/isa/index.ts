@@ -3,10 +3,14 @@ import { floatRoutines } from '../float/index.ts'
 import type { RoutineGroup } from '../interpreter/build.ts'
 import { systemRoutines } from '../system/routines.ts'
 import { ALU } from './alu.ts'
+import { AVX } from './avx.ts'
 import { BIT } from './bit.ts'
+import { BMI, bmiRoutines } from './bmi.ts'
 import { CONTROL } from './control.ts'
 import { DECIMAL } from './decimal.ts'
+import { F16C } from './f16c.ts'
 import { FLAG } from './flag.ts'
+import { FMA, fmaRoutines } from './fma.ts'
 import type { Instruction } from './instruction.ts'
 import { integerRoutines } from './integer-routines.ts'
 import { PORTS } from './io.ts'
@@ -39,6 +43,7 @@ export const instructions: readonly Instruction[] = [
   ...SHIFT,
   ...MOVE,
   ...BIT,
+  ...BMI,
   ...FLAG,
   ...DECIMAL,
   ...CONTROL,
@@ -55,6 +60,9 @@ export const instructions: readonly Instruction[] = [
   ...SSE_STRING,
   ...SSE_FLOAT,
   ...SSE_CONVERT,
+  ...AVX,
+  ...FMA,
+  ...F16C,
   ...X87_CONTROL,
   ...X87_ARITHMETIC,
   ...X87_DATA,
@@ -67,10 +75,12 @@ export const instructions: readonly Instruction[] = [
 export const routineGroups: readonly RoutineGroup[] = [
   systemRoutines,
   integerRoutines,
+  bmiRoutines,
   floatRoutines,
   sseStateRoutines,
   sseStringRoutines,
   sseFloatRoutines,
+  fmaRoutines,
   x87Routines,
   x87NumericRoutines,
   x87EnvironmentRoutines,

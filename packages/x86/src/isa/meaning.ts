@@ -26,7 +26,8 @@ export type Operand =
       readonly kind: 'register'
       readonly file: RegisterFile
       readonly size: number
-      readonly field: 'rm' | 'reg' | number
+      /** ModRM.rm or the opcode, ModRM.reg, VEX.vvvv, imm8[7:4], SIB.index of a gather, or a byte offset. */
+      readonly field: 'rm' | 'reg' | 'vvvv' | 'is4' | 'index' | number
     }
   | { readonly kind: 'memory'; readonly size: number }
   | { readonly kind: 'immediate'; readonly size: number }
@@ -134,6 +135,10 @@ export abstract class Meaning extends Code {
   abstract memorySegment(): Expr
   /** Outside 64-bit mode: nonzero (i32) where the memory operand has a 16-bit address. */
   abstract memoryAddressIs16(): Expr
+  /** Offset of a gather's element: base plus the scaled `index` (i64) plus displacement. */
+  abstract vectorAddress(index: Expr): Expr
+  /** Segment of a gather, i32. */
+  abstract vectorSegment(): Expr
   /** Displacement of a relative operand, sign-extended. */
   abstract relative(operand: Operand): Expr
   abstract nextRip(): Expr
@@ -287,8 +292,8 @@ export abstract class Meaning extends Code {
     if (aligned) this.checkAligned(address)
     this.storeMemory128(address, value)
   }
-  checkAligned(address: Expr): void {
-    this.if(address.wrap().and(15), () => this.raise(EXCEPTION.GP, 0))
+  checkAligned(address: Expr, bytes = 16): void {
+    this.if(address.wrap().and(bytes - 1), () => this.raise(EXCEPTION.GP, 0))
   }
   /** Low `operand.size` bytes (1 to 8) of an XMM register or memory, zero-extended to i64. */
   readLow(operand: Operand): Expr {
@@ -305,6 +310,38 @@ export abstract class Meaning extends Code {
       return this.store(STORE_KIND[operand.size]!, this.registerOffset(operand), value, base)
     }
     this.storeMemory(this.address(operand), operand.size, value)
+  }
+  /** The 128-bit halves of an XMM or YMM register, or of memory: one or two, lowest first. */
+  readHalves(operand: Operand, { aligned = false }: { aligned?: boolean } = {}): Expr[] {
+    if (operand.kind === 'register') {
+      const offset = this.registerOffset(operand)
+      const low = this.load('v128', offset, L.XMM)
+      return operand.size === 32 ? [low, this.load('v128', offset, L.YMM_HIGH)] : [low]
+    }
+    const address = this.address(operand)
+    if (aligned) this.checkAligned(address, operand.size)
+    return operand.size === 32 ? this.loadMemory256(address) : [this.loadMemory128(address)]
+  }
+  /** Writes a register or memory as VEX does: what lies above in a register becomes zero. */
+  writeHalves(
+    operand: Operand,
+    halves: readonly Expr[],
+    { aligned = false }: { aligned?: boolean } = {},
+  ): void {
+    const [low, high] = halves
+    if (operand.kind === 'register') {
+      const offset = this.registerOffset(operand)
+      this.store('v128', offset, low!, L.XMM)
+      return this.store('v128', offset, high ?? this.zero('v128'), L.YMM_HIGH)
+    }
+    const address = this.address(operand)
+    if (aligned) this.checkAligned(address, operand.size)
+    if (high) this.storeMemory256(address, low!, high)
+    else this.storeMemory128(address, low!)
+  }
+  /** Bits 255 to 128 of a register become zero. */
+  clearUpperHalf(operand: Operand): void {
+    this.store('v128', this.offsetOf(operand), this.zero('v128'), L.YMM_HIGH)
   }
   /** Byte offset of a register operand in its file, for meanings that touch parts of it. */
   offsetOf(operand: Operand): Expr {
@@ -387,6 +424,41 @@ export abstract class Meaning extends Code {
       },
       () => {
         this.call(this.runtime.slowStore128, address, value, this.uop)
+        this.exitOnFault()
+      },
+    )
+  }
+
+  loadMemory256(address: Expr): Expr[] {
+    const [low, high] = [this.variable('v128'), this.variable('v128')]
+    const entry = this.#tlbEntry(address)
+    this.if(
+      this.#tlbHit(entry, L.TLB_READ, address, 32),
+      () => {
+        const host = address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))
+        low.set(this.load('v128', host, 0, RAM))
+        high.set(this.load('v128', host, 16, RAM))
+      },
+      () => {
+        low.set(this.call(this.runtime.slowLoad128, address, this.uop))
+        this.exitOnFault()
+        high.set(this.call(this.runtime.slowLoad128, address.add(16), this.uop))
+        this.exitOnFault()
+      },
+    )
+    return [low.get(), high.get()]
+  }
+  storeMemory256(address: Expr, low: Expr, high: Expr): void {
+    const entry = this.#tlbEntry(address)
+    this.if(
+      this.#tlbHit(entry, L.TLB_WRITE, address, 32),
+      () => {
+        const host = address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))
+        this.store('v128', host, low, 0, RAM)
+        this.store('v128', host, high, 16, RAM)
+      },
+      () => {
+        this.routine('slowStore256', address, low, high, this.uop)
         this.exitOnFault()
       },
     )
@@ -622,6 +694,13 @@ export abstract class Meaning extends Code {
   }
   requireWait(): void {
     this.#requireUnblocked(L.WAIT_BLOCKED)
+  }
+  /** The same for instructions that VEX encodes: on vectors, or on general registers only. */
+  requireAvx(): void {
+    this.#requireUnblocked(L.AVX_BLOCKED)
+  }
+  requireVex(): void {
+    this.#requireUnblocked(L.VEX_BLOCKED)
   }
   #requireUnblocked(slot: number): void {
     const blocked = this.state('i32', slot)

@@ -1,4 +1,5 @@
 /** Data movement between registers and memory, and conversions of width. */
+import { reverseBytes } from './bmi.ts'
 import { type Instruction, instruction } from './instruction.ts'
 import type { Meaning, Operand } from './meaning.ts'
 
@@ -99,10 +100,7 @@ export const BSWAP = instruction({
   spec: 'SDM Vol. 2A, "BSWAP—Byte Swap"',
   forms: [{ bytes: '0F C8+r', operands: ['Zy'] }],
   meaning: (u, dst) => {
-    const a = u.readUnsigned(dst!)
-    const swap16 = a.and(0x00ff00ff00ff00ffn).shl(8).or(a.shrU(8).and(0x00ff00ff00ff00ffn))
-    const swap32 = swap16.and(0x0000ffff0000ffffn).shl(16).or(swap16.shrU(16).and(0x0000ffff0000ffffn))
-    u.write(dst!, dst!.size === 8 ? swap32.rotl(32) : swap32)
+    u.write(dst!, reverseBytes(u.readUnsigned(dst!), dst!.size))
   },
 })
 

@@ -1,9 +1,22 @@
-/** Packed integer arithmetic, logic, comparisons and shifts of MMX and SSE. */
+/** Packed integer arithmetic, logic, comparisons and shifts of MMX, SSE and AVX2. */
 import type { Expr } from '../wasm/code.ts'
 import type { SimdMixedOp, SimdOp } from '../wasm/opcodes.ts'
 import type { Instruction } from './instruction.ts'
 import type { Meaning, Operand } from './meaning.ts'
-import { type Combine, low64, mmx, packed, packedSse, readLanes, sse, writeLanes } from './vector.ts'
+import {
+  avx,
+  type Combine,
+  type Halves,
+  low64,
+  mmx,
+  packed,
+  packedMmx,
+  packedSse,
+  readLanes,
+  sse,
+  vector,
+  writeLanes,
+} from './vector.ts'
 
 const op =
   (name: SimdOp): Combine =>
@@ -140,7 +153,16 @@ const multiplyAddBytes: Combine = (_u, a, b) => {
 }
 
 function absolute(mnemonic: string, opcode: string, name: SimdOp): Instruction[] {
-  return packed(mnemonic, `38 ${opcode}`, (_u, _a, b) => b.simd(name), 'ssse3')
+  const row = { mnemonic, bytes: `66 0F 38 ${opcode} /r`, operands: ['Vx', 'Wx'] }
+  return [
+    packedMmx(mnemonic, `38 ${opcode}`, (_u, _a, b) => b.simd(name), 'ssse3'),
+    ...vector({ ...row, extension: 'ssse3', wide: 'avx2' }, (_u, v, dst, src) =>
+      v.write(
+        dst,
+        v.read(src!).map((half) => half.simd(name)),
+      ),
+    ),
+  ]
 }
 
 // ---- shifts ----
@@ -173,28 +195,99 @@ function shiftInstructions(mnemonic: string, opcode: string, group: string, shif
       byCount(u, d!, s!),
     ),
     mmx(mnemonic, [{ bytes: `NP 0F ${group}`, operands: ['Nq', 'Ib'] }], (u, d, s) => byImmediate(u, d!, s!)),
-    sse('sse2', mnemonic, [{ bytes: `66 0F ${group}`, operands: ['Ux', 'Ib'] }], (u, d, s) =>
-      byImmediate(u, d!, s!),
+    ...shiftByVex(mnemonic, opcode, shift),
+    ...shiftByImmediate(mnemonic, group, (u, half, count) => shiftLanes(u, half, count.extendU(), shift)),
+  ]
+}
+
+/** The count is 128 bits wide whatever the others are. */
+function shiftByVex(mnemonic: string, opcode: string, shift: Shift): Instruction[] {
+  return vexLengths(`66.0F ${opcode} /r`, (bytes, type, feature) =>
+    avx(feature, `v${mnemonic}`, [{ bytes, operands: [`V${type}`, `H${type}`, 'Wx'] }], (u, dst, src, by) => {
+      const count = u.readHalves(by!)[0]!.lane('i64x2', 0)
+      u.writeHalves(
+        dst!,
+        u.readHalves(src!).map((half) => shiftLanes(u, half, count, shift)),
+      )
+    }),
+  )
+}
+
+/** Shifts of XMM and YMM registers by a constant: VEX.vvvv is the destination. */
+function shiftByImmediate(
+  mnemonic: string,
+  group: string,
+  compute: (u: Meaning, half: Expr, count: Expr) => Expr,
+): Instruction[] {
+  const halves = (u: Meaning, value: Halves, by: Operand): Halves => {
+    const count = u.immediate8(by)
+    return value.map((half) => compute(u, half, count))
+  }
+  return [
+    sse('sse2', mnemonic, [{ bytes: `66 0F ${group}`, operands: ['Ux', 'Ib'] }], (u, dst, by) =>
+      u.writeVector(dst!, halves(u, [u.readVector(dst!)], by!)[0]!),
+    ),
+    ...vexLengths(`66.0F ${group}`, (bytes, type, feature) =>
+      avx(feature, `v${mnemonic}`, [{ bytes, operands: [`H${type}`, `U${type}`, 'Ib'] }], (u, dst, src, by) =>
+        u.writeHalves(dst!, halves(u, u.readHalves(src!), by!)),
+      ),
     ),
   ]
 }
 
-/** PSRLDQ and PSLLDQ: bytes of the whole register. */
-function shiftBytes(mnemonic: string, group: string, left: boolean): Instruction {
-  return sse('sse2', mnemonic, [{ bytes: `66 0F ${group}`, operands: ['Ux', 'Ib'] }], (u, dst, src) => {
-    const count = u.immediate8(src!)
+function vexLengths(
+  rest: string,
+  make: (bytes: string, type: 'x' | 'qq', feature: 'avx' | 'avx2') => Instruction,
+): Instruction[] {
+  return [make(`VEX.128.${rest}`, 'x', 'avx'), make(`VEX.256.${rest}`, 'qq', 'avx2')]
+}
+
+/** AVX2's shifts of each lane by a count of its own. */
+function shiftEach(mnemonic: string, opcode: string, w: 'W0' | 'W1', shift: Shift): Instruction[] {
+  const shape = shift.bits === 32 ? 'i32x4' : 'i64x2'
+  return vexLengths(`66.0F38.${w} ${opcode} /r`, (bytes, type) =>
+    avx('avx2', mnemonic, [{ bytes, operands: [`V${type}`, `H${type}`, `W${type}`] }], (u, dst, src, by) => {
+      const counts = u.readHalves(by!)
+      const shifted = (half: Expr, h: number): Expr => {
+        let result = half
+        for (let i = 0; i < 128 / shift.bits; i++) {
+          const count = counts[h]!.lane(shape, i)
+          const wide = shape === 'i32x4' ? count.extendU() : count
+          result = result.withLane(shape, i, shiftLanes(u, half, wide, shift).lane(shape, i))
+        }
+        return result
+      }
+      u.writeHalves(dst!, u.readHalves(src!).map(shifted))
+    }),
+  )
+}
+
+/** PSRLDQ and PSLLDQ: bytes of each 128 bits. */
+function shiftBytes(mnemonic: string, group: string, left: boolean): Instruction[] {
+  return shiftByImmediate(mnemonic, group, (u, half, count) => {
     const bounded = u.select(count.gtU(16), u.i32(16), count)
     const lanes = u.v128([...Array(16).keys()])
     const by = bounded.simdMixed('i8x16.splat')
     // An index past the end, or below zero, selects a zero byte.
     const index = left ? lanes.simd('i8x16.sub', by) : lanes.simd('i8x16.add', by)
-    u.writeVector(dst!, u.readVector(dst!).simd('i8x16.swizzle', index))
+    return half.simd('i8x16.swizzle', index)
   })
+}
+
+/** PTEST and VTESTPS: ZF where no bit that `lanes` leaves is in both, CF where none is in the second alone. */
+export function testBits(u: Meaning, a: Halves, b: Halves, lanes: (value: Expr) => Expr): void {
+  const isEmpty = (values: Expr[]): Expr =>
+    lanes(values.reduce((x, y) => x.simd('v128.or', y)))
+      .simdMixed('v128.any_true')
+      .eqz()
+  const zero = isEmpty(a.map((half, i) => half.simd('v128.and', b[i]!)))
+  const carry = isEmpty(b.map((half, i) => half.simd('v128.andnot', a[i]!)))
+  u.flagsExplicit(zero.shl(6).or(carry).extendU())
 }
 
 export const PACKED_ARITHMETIC: readonly Instruction[] = [
   ...DIRECT.flatMap(([mnemonic, opcode, name]) => packed(mnemonic, opcode, op(name))),
-  ...DIRECT_SSE4.map(([mnemonic, opcode, name, extension]) =>
+  ...DIRECT_SSE4.flatMap(([mnemonic, opcode, name, extension]) =>
     packedSse(mnemonic, opcode, op(name), extension),
   ),
   ...packed('pandn', 'DF', (_u, a, b) => b.simd('v128.andnot', a)),
@@ -202,7 +295,7 @@ export const PACKED_ARITHMETIC: readonly Instruction[] = [
   ...packed('pmulhuw', 'E4', highWords('u', upperHalves)),
   ...packed('pmulhrsw', '38 0B', highWords('s', roundedProducts), 'ssse3'),
   ...packed('pmuludq', 'F4', evenProducts('u')),
-  packedSse('pmuldq', '38 28', evenProducts('s'), 'sse4.1'),
+  ...packedSse('pmuldq', '38 28', evenProducts('s'), 'sse4.1'),
   ...packed('psadbw', 'F6', sumDifferences),
   ...packed('phaddw', '38 01', horizontal(2, 'i16x8.add'), 'ssse3'),
   ...packed('phaddd', '38 02', horizontal(4, 'i32x4.add'), 'ssse3'),
@@ -225,25 +318,33 @@ export const PACKED_ARITHMETIC: readonly Instruction[] = [
   ...shiftInstructions('psllw', 'F1', '71 /6', { name: 'i16x8.shl', bits: 16 }),
   ...shiftInstructions('pslld', 'F2', '72 /6', { name: 'i32x4.shl', bits: 32 }),
   ...shiftInstructions('psllq', 'F3', '73 /6', { name: 'i64x2.shl', bits: 64 }),
-  shiftBytes('psrldq', '73 /3', false),
-  shiftBytes('pslldq', '73 /7', true),
-  sse('sse4.1', 'ptest', [{ bytes: '66 0F 38 17 /r', operands: ['Vx', 'Wx'] }], (u, first, second) => {
-    const b = u.readVector(second!)
-    const a = u.readVector(first!)
-    const zero = a.simd('v128.and', b).simdMixed('v128.any_true').eqz()
-    const carry = b.simd('v128.andnot', a).simdMixed('v128.any_true').eqz()
-    u.flagsExplicit(zero.shl(6).or(carry).extendU())
-  }),
-  sse('sse4.1', 'phminposuw', [{ bytes: '66 0F 38 41 /r', operands: ['Vx', 'Wx'] }], (u, dst, src) => {
-    const value = u.readVector(src!)
-    const least = u.variable('i32', 0x7fffffff)
-    // The position below the value: the smallest of those is the first smallest word.
-    for (let i = 0; i < 8; i++) {
-      const candidate = value.lane('i16x8', i).shl(3).or(i)
-      least.set(u.select(candidate.ltU(least.get()), candidate, least.get()))
-    }
-    const result = least.get()
-    const packedResult = result.shrU(3).or(result.and(7).shl(16)).extendU()
-    u.writeVector(dst!, low64(u, packedResult))
-  }),
+  ...shiftBytes('psrldq', '73 /3', false),
+  ...shiftBytes('pslldq', '73 /7', true),
+  ...shiftEach('vpsrlvd', '45', 'W0', { name: 'i32x4.shr_u', bits: 32 }),
+  ...shiftEach('vpsrlvq', '45', 'W1', { name: 'i64x2.shr_u', bits: 64 }),
+  ...shiftEach('vpsravd', '46', 'W0', { name: 'i32x4.shr_s', bits: 32, arithmetic: true }),
+  ...shiftEach('vpsllvd', '47', 'W0', { name: 'i32x4.shl', bits: 32 }),
+  ...shiftEach('vpsllvq', '47', 'W1', { name: 'i64x2.shl', bits: 64 }),
+  ...vector(
+    { extension: 'sse4.1', mnemonic: 'ptest', bytes: '66 0F 38 17 /r', operands: ['Vx', 'Wx'], wide: 'avx' },
+    (u, v, first, second) => {
+      const b = v.read(second!)
+      testBits(u, v.read(first), b, (value) => value)
+    },
+  ),
+  ...vector(
+    { extension: 'sse4.1', mnemonic: 'phminposuw', bytes: '66 0F 38 41 /r', operands: ['Vx', 'Wx'] },
+    (u, v, dst, src) => {
+      const value = v.read(src!)[0]!
+      const least = u.variable('i32', 0x7fffffff)
+      // The position below the value: the smallest of those is the first smallest word.
+      for (let i = 0; i < 8; i++) {
+        const candidate = value.lane('i16x8', i).shl(3).or(i)
+        least.set(u.select(candidate.ltU(least.get()), candidate, least.get()))
+      }
+      const result = least.get()
+      const packedResult = result.shrU(3).or(result.and(7).shl(16)).extendU()
+      v.write(dst, [low64(u, packedResult)])
+    },
+  ),
 ]

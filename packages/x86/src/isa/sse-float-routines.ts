@@ -41,6 +41,8 @@ export const CONVERSIONS = [
   'float64To32',
   'float32Round',
   'float64Round',
+  'float16To32',
+  'float32To16',
 ] as const
 export type Conversion = (typeof CONVERSIONS)[number]
 
@@ -48,6 +50,12 @@ export type Conversion = (typeof CONVERSIONS)[number]
 export const OWN_ROUNDING = 0x100
 export const TRUNCATE = OWN_ROUNDING | ROUND_ZERO
 export { CONTROL_NO_PRECISION }
+
+/** In the first argument of a routine for one half of several: flags of earlier halves stay, or later ones follow. */
+const KEEP_FLAGS = 1 << 16
+const DEFER_COMMIT = 1 << 17
+export const partOf = (half: number, count: number): number =>
+  (half > 0 ? KEEP_FLAGS : 0) | (half < count - 1 ? DEFER_COMMIT : 0)
 
 export const MXCSR_DAZ = 1 << 6
 const MXCSR_OM = 1 << 10
@@ -102,19 +110,27 @@ function buildLane(c: Code, width: Width, known: Known): void {
   c.switch(operation, OPERATIONS.map(run), () => c.unreachable())
 }
 
+/** Begins and ends the work on one half of a vector; `part` says where it stands among the halves. */
+export function beginPart(c: Code, part: Expr): void {
+  c.if(part.and(KEEP_FLAGS).eqz(), () => put(c, L.SF_FLAGS, 0))
+}
+export function commitPart(c: Code, part: Expr, known: Known): void {
+  c.if(part.and(DEFER_COMMIT).eqz(), () => c.call(known('sseCommit')))
+}
+
 /** ssePacked{n}(operations, a, b) → v128: an operation for each lane. */
 function buildPacked(c: Code, width: Width, known: Known): void {
   putOperands(c, c.param(1), c.param(2))
   const load = width === 32 ? 'i64_32u' : 'i64'
   const bytes = width / 8
-  put(c, L.SF_FLAGS, 0)
+  beginPart(c, c.param(0))
   eachLane(c, 16 / bytes, (i) => {
     const offset = i.mul(bytes)
     const operation = c.param(0).shrU(i.shl(2)).and(15)
     const value = c.call(known(`lane${width}`), operation, c.load(load, offset, A), c.load(load, offset, B))
     c.store(width === 32 ? 'i64_32' : 'i64', offset, value, RESULT)
   })
-  c.call(known('sseCommit'))
+  commitPart(c, c.param(0), known)
   c.return(c.load('v128', c.i32(RESULT)))
 }
 
@@ -133,32 +149,39 @@ function eachLane(c: Code, count: number | Expr, body: (i: Expr) => void): void 
   )
 }
 
-/** compare{n}(predicate, a, b) → i64: all ones or zero. SDM Vol. 2A, "CMPPS": predicates 0 to 7. */
+/**
+ * The relations that make each of the predicates 0 to 15 true, four bits each: less 1, equal 2, greater 4, unordered 8.
+ * Predicates 16 to 31 are the same but for what is quiet. SDM Vol. 2A, "CMPPD": "Comparison Predicate for CMPPD and CMPPS".
+ */
+export const RELATIONS: bigint = [2, 1, 3, 8, 13, 14, 12, 7, 10, 9, 11, 0, 5, 6, 4, 15].reduce(
+  (all, bits, i) => all | (BigInt(bits) << BigInt(i * 4)),
+  0n,
+)
+
+/** compare{n}(predicate, a, b) → i64: all ones or zero. */
 function buildCompareLane(c: Code, width: Width, known: Known): void {
   const predicate = c.param(0)
-  // EQ, UNORD and their opposites are quiet; the orders are not.
-  const quiet = predicate.add(1).and(2).eqz()
+  // EQ, UNORD and their opposites are quiet, the orders are not; with bit 4 it is the other way round.
+  const quiet = predicate.add(1).and(2).eqz().xor(predicate.shrU(4).and(1))
   const control = c.call(known('sseControl'))
   const relation = c.call(known(`float${width}Compare`), c.param(1), c.param(2), quiet, control)
-  // A bit for each relation that makes the predicate true: less 1, equal 2, greater 4, unordered 8.
-  const table = [2, 1, 3, 8].reduce((all, bits, i) => all | (bits << (i * 4)), 0)
-  const truth = c.i32(table).shrU(predicate.and(3).shl(2)).shrU(relation).and(1)
-  c.return(c.i64(0).sub(truth.xor(predicate.shrU(2).and(1)).extendU()))
+  const relations = c.i64(RELATIONS).shrU(predicate.and(15).shl(2).extendU())
+  c.return(c.i64(0).sub(relations.shrU(relation.extendU()).and(1)))
 }
 
 /** sseCompare{n}(predicate, a, b) → v128, comparing `lanes` lanes. */
 function buildCompare(c: Code, width: Width, known: Known): void {
   const bytes = width / 8
   putOperands(c, c.param(1), c.param(2))
-  put(c, L.SF_FLAGS, 0)
+  beginPart(c, c.param(0))
   const load = width === 32 ? 'i64_32u' : 'i64'
   eachLane(c, c.param(3), (i) => {
     const offset = i.mul(bytes)
     const callee = known(`compare${width}`)
-    const mask = c.call(callee, c.param(0), c.load(load, offset, A), c.load(load, offset, B))
+    const mask = c.call(callee, c.param(0).and(31), c.load(load, offset, A), c.load(load, offset, B))
     c.store(width === 32 ? 'i64_32' : 'i64', offset, mask, RESULT)
   })
-  c.call(known('sseCommit'))
+  commitPart(c, c.param(0), known)
   c.return(c.load('v128', c.i32(RESULT)))
 }
 
@@ -196,24 +219,26 @@ function buildConvertPacked(c: Code, known: Known): void {
   const signed = shape.shrU(12)
   c.store('v128', c.i32(A), c.param(2))
   c.store('v128', c.i32(RESULT), c.zero('v128'))
-  put(c, L.SF_FLAGS, 0)
+  beginPart(c, c.param(1))
   eachLane(c, count, (i) => {
     const offset = i.mul(from)
     const narrow = c.select(signed, c.load('i64_32s', offset, A), c.load('i64_32u', offset, A))
-    const value = c.select(from.eq(8), c.load('i64', offset, A), narrow)
+    const whole = c.select(from.eq(8), c.load('i64', offset, A), narrow)
+    const value = c.select(from.eq(2), narrow.and(0xffff), whole)
     const result = c.call(known('convertLane'), c.param(0), c.param(1), value)
     const target = i.mul(to)
+    // Lanes are written lowest first: what a narrow one writes too much is overwritten, or beyond the last zero.
     c.if(
       to.eq(8),
       () => c.store('i64', target, result, RESULT),
       () => c.store('i64_32', target, result, RESULT),
     )
   })
-  c.call(known('sseCommit'))
+  commitPart(c, c.param(1), known)
   c.return(c.load('v128', c.i32(RESULT)))
 }
 /** How `sseConvertPacked` walks: bytes of a lane before and after, and how many lanes. */
-export function packedShape(from: 4 | 8, to: 4 | 8, count: number, signed = false): number {
+export function packedShape(from: 2 | 4 | 8, to: 2 | 4 | 8, count: number, signed = false): number {
   return from | (to << 4) | (count << 8) | (signed ? 1 << 12 : 0)
 }
 

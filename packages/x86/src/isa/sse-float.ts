@@ -1,6 +1,7 @@
-/** Floating-point arithmetic and comparisons of SSE to SSE4.1. float-lanes.ts says when they run natively. */
+/** Floating-point arithmetic and comparisons of SSE to SSE4.1 and AVX. float-lanes.ts says when they run natively. */
 import type { Expr } from '../wasm/code.ts'
 import {
+  chooseHalves,
   chooseResult,
   type Floats,
   fromBits,
@@ -15,8 +16,8 @@ import {
 } from './float-lanes.ts'
 import type { Instruction } from './instruction.ts'
 import type { Meaning, Operand } from './meaning.ts'
-import { OPERATIONS, type Operation, type Width } from './sse-float-routines.ts'
-import { sse } from './vector.ts'
+import { OPERATIONS, type Operation, RELATIONS, type Width } from './sse-float-routines.ts'
+import { type Halves, scalar, type Vectors, vector } from './vector.ts'
 
 type Suffix = 'ps' | 'pd' | 'ss' | 'sd'
 const PREFIX: Record<Suffix, string> = { ps: 'NP', pd: '66', ss: 'F3', sd: 'F2' }
@@ -67,32 +68,17 @@ const number = (operation: Operation): number => OPERATIONS.indexOf(operation)
 /** The same operation in every lane, as `ssePacked…` takes it. */
 const everyLane = (operation: Operation): number => number(operation) * 0x1111
 
-/** dst = dst op src, for one lane or all. */
-function compute(
-  u: Meaning,
-  suffix: Suffix,
-  operation: Operation,
-  native: Compute,
-  dst: Operand,
-  src: Operand,
-) {
-  if (isScalar(suffix)) u.writeLow(dst, computeScalar(u, widthOf(suffix), operation, native, dst, src))
-  else {
-    const b = u.readVector(src)
-    u.writeVector(dst, computePacked(u, widthOf(suffix), everyLane(operation), native, u.readVector(dst), b))
-  }
-}
-
+/** first op second, for one lane. */
 function computeScalar(
   u: Meaning,
   width: Width,
   operation: Operation,
   native: Compute,
-  dst: Operand,
-  src: Operand,
+  first: Operand,
+  second: Operand,
 ): Expr {
-  const b = u.readLow(src)
-  const a = u.readLow(dst)
+  const b = u.readLow(second)
+  const a = u.readLow(first)
   const { result, exact, rounds } = native(scalarFloats(u, width), fromBits(width, a), fromBits(width, b))
   return chooseResult(
     u,
@@ -103,51 +89,72 @@ function computeScalar(
   )
 }
 
+/** The same for all lanes of vectors. */
 function computePacked(
   u: Meaning,
   width: Width,
   operations: number,
   native: Compute,
-  a: Expr,
-  b: Expr,
-): Expr {
+  a: Halves,
+  b: Halves,
+): Halves {
   const f = packedFloats(u, width)
-  const { result, exact, rounds } = native(f, a, b)
-  return chooseResult(
+  const results = a.map((half, i) => native(f, half, b[i]!))
+  const exact = results.map((result) => f.all(result.exact)).reduce((x, y) => x.and(y))
+  return chooseHalves(
     u,
-    'v128',
-    rounds ? f.all(exact).and(isOrdinary(u)) : f.all(exact),
-    () => result,
-    () => u.routine(`ssePacked${width}`, operations, a, b),
+    results[0]!.rounds ? exact.and(isOrdinary(u)) : exact,
+    () => results.map(({ result }) => result),
+    (half, part) => u.routine(`ssePacked${width}`, operations | part, a[half]!, b[half]!),
+    a.length,
   )
 }
 
-/** ADDPS, ADDPD, ADDSS, ADDSD and the like. */
-function family(name: string, opcode: string, operation: Operation, native: Compute): Instruction[] {
-  return (['ps', 'pd', 'ss', 'sd'] as const).map((suffix) =>
-    sse(
-      'sse2',
-      `${name}${suffix}`,
-      [{ bytes: `${PREFIX[suffix]} 0F ${opcode} /r`, operands: [`V${suffix}`, `W${suffix}`] }],
-      (u, dst, src) => compute(u, suffix, operation, native, dst!, src!),
-    ),
-  )
+/** ADDPS, ADDPD, ADDSS, ADDSD and the like; `one` where the first source only fills a scalar's other lanes. */
+function family(
+  name: string,
+  opcode: string,
+  operation: Operation,
+  native: Compute,
+  one = false,
+): Instruction[] {
+  return (['ps', 'pd', 'ss', 'sd'] as const).flatMap((suffix) => {
+    const width = widthOf(suffix)
+    const row = {
+      extension: 'sse2',
+      mnemonic: `${name}${suffix}`,
+      bytes: `${PREFIX[suffix]} 0F ${opcode} /r`,
+      operands: [`V${suffix}`, `W${suffix}`],
+    } as const
+    if (isScalar(suffix))
+      return scalar(row, (u, first, src) => computeScalar(u, width, operation, native, first, src!))
+    return vector({ ...row, twoSources: !one, wide: 'avx' }, (u, v, dst, first, src) => {
+      const b = v.read(src ?? first!)
+      const a = one ? b : v.read(first!)
+      v.write(dst, computePacked(u, width, everyLane(operation), native, a, b))
+    })
+  })
 }
 
 /** Packed instructions of SSE3, whose prefixes are 66 and F2. */
 function packedPair(
   name: string,
   opcode: string,
-  meaning: (u: Meaning, width: Width, a: Expr, b: Expr) => Expr,
+  meaning: (u: Meaning, width: Width, a: Halves, b: Halves) => Halves,
 ): Instruction[] {
-  return (['ps', 'pd'] as const).map((suffix) =>
-    sse(
-      'sse3',
-      `${name}${suffix}`,
-      [{ bytes: `${suffix === 'ps' ? 'F2' : '66'} 0F ${opcode} /r`, operands: [`V${suffix}`, `W${suffix}`] }],
-      (u, dst, src) => {
-        const b = u.readVector(src!)
-        u.writeVector(dst!, meaning(u, widthOf(suffix), u.readVector(dst!), b))
+  return (['ps', 'pd'] as const).flatMap((suffix) =>
+    vector(
+      {
+        extension: 'sse3',
+        mnemonic: `${name}${suffix}`,
+        bytes: `${suffix === 'ps' ? 'F2' : '66'} 0F ${opcode} /r`,
+        operands: [`V${suffix}`, `W${suffix}`],
+        twoSources: true,
+        wide: 'avx',
+      },
+      (u, v, dst, first, src) => {
+        const b = v.read(src!)
+        v.write(dst, meaning(u, widthOf(suffix), v.read(first!), b))
       },
     ),
   )
@@ -163,14 +170,15 @@ function evenAndOdd(width: Width, a: Expr, b: Expr): readonly [Expr, Expr] {
 
 const horizontal =
   (operation: 'Add' | 'Sub') =>
-  (u: Meaning, width: Width, a: Expr, b: Expr): Expr => {
-    const [even, odd] = evenAndOdd(width, a, b)
+  (u: Meaning, width: Width, a: Halves, b: Halves): Halves => {
+    const pairs = a.map((half, i) => evenAndOdd(width, half, b[i]!))
     const native = arithmetic(operation === 'Add' ? 'add' : 'sub')
+    const [even, odd] = [pairs.map((pair) => pair[0]), pairs.map((pair) => pair[1])]
     return computePacked(u, width, everyLane(operation), native, even, odd)
   }
 
 /** ADDSUB: even lanes are subtracted, odd ones added. */
-function alternate(u: Meaning, width: Width, a: Expr, b: Expr): Expr {
+function alternate(u: Meaning, width: Width, a: Halves, b: Halves): Halves {
   const bytes = width / 8
   const even = u.v128(Array.from({ length: 16 }, (_, i) => (Math.floor(i / bytes) & 1 ? 0 : 0xff)))
   const native: Compute = (f, x, y) => {
@@ -186,37 +194,41 @@ function alternate(u: Meaning, width: Width, a: Expr, b: Expr): Expr {
 }
 
 /** DPPS and DPPD: products of chosen lanes, their sum to chosen lanes; bits 7 to 4 and 3 to 0 of the constant. */
-function dotProduct(suffix: 'ps' | 'pd', opcode: string): Instruction {
+function dotProduct(suffix: 'ps' | 'pd', opcode: string): Instruction[] {
   const width = widthOf(suffix)
-  return sse(
-    'sse4.1',
-    `dp${suffix}`,
-    [{ bytes: `66 0F 3A ${opcode} /r`, operands: [`V${suffix}`, `W${suffix}`, 'Ib'] }],
-    (u, dst, src, choice) => {
-      const b = u.readVector(src!)
-      const a = u.readVector(dst!)
-      const control = u.immediate8(choice!)
-      const multiplied = laneMask(u, width, control.shrU(4))
-      const pick = (x: Expr): Expr => x.simd('v128.and', multiplied)
-      // A lane that is not chosen counts as zero, whatever it holds.
-      const products = computePacked(u, width, everyLane('Mul'), arithmetic('mul'), pick(a), pick(b))
-      const add = (x: Expr, y: Expr): Expr =>
-        computePacked(u, width, everyLane('Add'), arithmetic('add'), x, y)
-      // Every lane adds its neighbour; which of two NaNs comes out of it follows from the order.
-      const neighbours = exchange(width, 1, products)
-      const pairs = width === 32 ? add(neighbours, products) : add(products, neighbours)
-      const sum = width === 32 ? add(pairs, exchange(width, 2, pairs)) : pairs
-      u.writeVector(dst!, sum.simd('v128.and', laneMask(u, width, control)))
-    },
-  )
+  const row = {
+    extension: 'sse4.1',
+    mnemonic: `dp${suffix}`,
+    bytes: `66 0F 3A ${opcode} /r`,
+    operands: [`V${suffix}`, `W${suffix}`, 'Ib'],
+    twoSources: true,
+    ...(suffix === 'ps' && ({ wide: 'avx' } as const)),
+  } as const
+  return vector(row, (u, v, dst, first, src, choice) => {
+    const b = v.read(src!)
+    const a = v.read(first!)
+    const control = u.immediate8(choice!)
+    const multiplied = laneMask(u, width, control.shrU(4))
+    const pick = (x: Halves): Halves => x.map((half) => half.simd('v128.and', multiplied))
+    // A lane that is not chosen counts as zero, whatever it holds.
+    const products = computePacked(u, width, everyLane('Mul'), arithmetic('mul'), pick(a), pick(b))
+    const add = (x: Halves, y: Halves): Halves =>
+      computePacked(u, width, everyLane('Add'), arithmetic('add'), x, y)
+    // Every lane adds its neighbour; which of two NaNs comes out of it follows from the order.
+    const neighbours = exchange(width, 1, products)
+    const pairs = width === 32 ? add(neighbours, products) : add(products, neighbours)
+    const sum = width === 32 ? add(pairs, exchange(width, 2, pairs)) : pairs
+    const kept = laneMask(u, width, control)
+    v.write(
+      dst,
+      sum.map((half) => half.simd('v128.and', kept)),
+    )
+  })
 }
 /** Lane i ^ distance in place of lane i. */
-function exchange(width: Width, distance: number, a: Expr): Expr {
-  const bytes = width / 8
-  return a.shuffle(
-    a,
-    Array.from({ length: 16 }, (_, i) => i ^ (distance * bytes)),
-  )
+function exchange(width: Width, distance: number, a: Halves): Halves {
+  const lanes = Array.from({ length: 16 }, (_, i) => i ^ ((distance * width) / 8))
+  return a.map((half) => half.shuffle(half, lanes))
 }
 /** Lanes whose bit of `bits` is set. */
 function laneMask(u: Meaning, width: Width, bits: Expr): Expr {
@@ -227,82 +239,103 @@ function laneMask(u: Meaning, width: Width, bits: Expr): Expr {
 
 // ---- comparisons ----
 
-/** Where no operand is a NaN or a denormal, the two bits of the predicate choose among "equal" and "less". */
-function compareNatively(f: Floats, predicate: Expr, a: Expr, b: Expr, ones: (truth: Expr) => Expr): Expr {
-  const equal = predicate.and(1).eqz()
-  const less = predicate.add(1).and(2)
-  return f.or(f.and(f.compare('eq', a, b), ones(equal)), f.and(f.compare('lt', a, b), ones(less.ne(0))))
+/** Where no operand is a NaN or a denormal: any of the relations "less", "equal" and "greater" that the predicate names. */
+function compareNatively(
+  f: Floats,
+  u: Meaning,
+  predicate: Expr,
+  [a, b]: readonly [Expr, Expr],
+  ones: (truth: Expr) => Expr,
+): Expr {
+  const relations = u.i64(RELATIONS).shrU(predicate.and(15).shl(2).extendU()).wrap()
+  const [less, equal] = [f.compare('lt', a, b), f.compare('eq', a, b)]
+  const named = (bit: number, truth: Expr): Expr => f.and(truth, ones(relations.shrU(bit).and(1)))
+  return f.or(f.or(named(0, less), named(1, equal)), named(2, f.compare('gt', a, b)))
 }
 
-function comparePacked(suffix: 'ps' | 'pd'): Instruction['meaning'] {
+/** VEX encodes 32 predicates, the legacy encoding eight. */
+const predicateOf = (u: Meaning, { isVex }: Vectors, choice: Operand): Expr =>
+  u.immediate8(choice).and(isVex ? 31 : 7)
+
+function comparePacked(suffix: 'ps' | 'pd'): Instruction[] {
   const width = widthOf(suffix)
-  return (u, dst, src, choice) => {
-    const b = u.readVector(src!)
-    const a = u.readVector(dst!)
-    const predicate = u.immediate8(choice!).and(7)
+  return vector({ ...compareRow(suffix), twoSources: true, wide: 'avx' }, (u, v, dst, first, src, choice) => {
+    const b = v.read(src!)
+    const a = v.read(first!)
+    const predicate = predicateOf(u, v, choice!)
     const f = packedFloats(u, width)
     const ones = (truth: Expr): Expr => u.i32(0).sub(truth).simdMixed('i32x4.splat')
-    const native = (): Expr =>
-      compareNatively(f, predicate, a, b, ones).simd('v128.xor', ones(predicate.shrU(2)))
-    const plain = f.all(f.and(isPlain(f, a), isPlain(f, b)))
+    const plain = a.map((half, i) => f.all(f.and(isPlain(f, half), isPlain(f, b[i]!))))
     const lanes = width === 32 ? 4 : 2
-    const exact = (): Expr => u.routine(`sseCompare${width}`, predicate, a, b, lanes)
-    u.writeVector(dst!, chooseResult(u, 'v128', plain, native, exact))
-  }
+    const results = chooseHalves(
+      u,
+      plain.reduce((x, y) => x.and(y)),
+      () => a.map((half, i) => compareNatively(f, u, predicate, [half, b[i]!], ones)),
+      (half, part) => u.routine(`sseCompare${width}`, predicate.or(part), a[half]!, b[half]!, lanes),
+      a.length,
+    )
+    v.write(dst, results)
+  })
 }
 
-function compareScalar(suffix: 'ss' | 'sd'): Instruction['meaning'] {
+function compareScalar(suffix: 'ss' | 'sd'): Instruction[] {
   const width = widthOf(suffix)
-  return (u, dst, src, choice) => {
+  return vector({ ...compareRow(suffix), twoSources: true, vex: 'LIG' }, (u, v, dst, first, src, choice) => {
     const b = u.readLow(src!)
-    const a = u.readLow(dst!)
-    const predicate = u.immediate8(choice!).and(7)
+    const a = u.readLow(first!)
+    const predicate = predicateOf(u, v, choice!)
     const f = scalarFloats(u, width)
     const [x, y] = [fromBits(width, a), fromBits(width, b)]
-    const native = (): Expr => {
-      const truth = compareNatively(f, predicate, x, y, (t) => t).xor(predicate.shrU(2))
-      return u.i64(0).sub(truth.extendU())
-    }
+    const native = (): Expr =>
+      u.i64(0).sub(compareNatively(f, u, predicate, [x, y], (truth) => truth).extendU())
     const plain = f.and(isPlain(f, x), isPlain(f, y))
     const wide = (value: Expr): Expr => value.simdMixed('i64x2.splat')
     const exact = (): Expr => u.routine(`sseCompare${width}`, predicate, wide(a), wide(b), 1).lane('i64x2', 0)
-    u.writeLow(dst!, chooseResult(u, 'i64', plain, native, exact))
-  }
+    const result = chooseResult(u, 'i64', plain, native, exact)
+    v.copy(dst, { ...first!, size: 16 } as Operand)
+    u.writeLow(dst, result)
+  })
 }
 
-const COMPARISONS: readonly Instruction[] = (['ps', 'pd', 'ss', 'sd'] as const).map((suffix) =>
-  sse(
-    'sse2',
-    `cmp${suffix}`,
-    [{ bytes: `${PREFIX[suffix]} 0F C2 /r`, operands: [`V${suffix}`, `W${suffix}`, 'Ib'] }],
-    suffix === 'ps' || suffix === 'pd' ? comparePacked(suffix) : compareScalar(suffix),
-  ),
-)
+const compareRow = (suffix: Suffix) =>
+  ({
+    extension: 'sse2',
+    mnemonic: `cmp${suffix}`,
+    bytes: `${PREFIX[suffix]} 0F C2 /r`,
+    operands: [`V${suffix}`, `W${suffix}`, 'Ib'],
+  }) as const
+const COMPARISONS: readonly Instruction[] = [
+  ...comparePacked('ps'),
+  ...comparePacked('pd'),
+  ...compareScalar('ss'),
+  ...compareScalar('sd'),
+]
 
 /** COMIS and UCOMIS: the order in CF, ZF and PF; all three where there is none. */
-function order(name: string, opcode: string, suffix: 'ss' | 'sd', quiet: 0 | 1): Instruction {
+function order(name: string, opcode: string, suffix: 'ss' | 'sd', quiet: 0 | 1): Instruction[] {
   const width = widthOf(suffix)
-  const prefix = suffix === 'ss' ? 'NP' : '66'
-  return sse(
-    'sse2',
-    `${name}${suffix}`,
-    [{ bytes: `${prefix} 0F ${opcode} /r`, operands: [`V${suffix}`, `W${suffix}`] }],
-    (u, first, second) => {
-      const b = u.readLow(second!)
-      const a = u.readLow(first!)
-      const f = scalarFloats(u, width)
-      const [x, y] = [fromBits(width, a), fromBits(width, b)]
-      const native = (): Expr => f.compare('lt', x, y).or(f.compare('eq', x, y).shl(6))
-      const exact = (): Expr => {
-        const relation = u.routine(`sseOrder${width}`, a, b, quiet)
-        // Less, equal, greater, unordered.
-        const flags = u.select(relation.eq(1), u.i32(0x40), u.select(relation.eq(3), u.i32(0x45), 0))
-        return u.select(relation.eqz(), u.i32(1), flags)
-      }
-      const plain = f.and(isPlain(f, x), isPlain(f, y))
-      u.flagsExplicit(chooseResult(u, 'i32', plain, native, exact).extendU())
-    },
-  )
+  const row = {
+    extension: 'sse2',
+    mnemonic: `${name}${suffix}`,
+    bytes: `${suffix === 'ss' ? 'NP' : '66'} 0F ${opcode} /r`,
+    operands: [`V${suffix}`, `W${suffix}`],
+    vex: 'LIG',
+  } as const
+  return vector(row, (u, _v, first, second) => {
+    const b = u.readLow(second!)
+    const a = u.readLow(first)
+    const f = scalarFloats(u, width)
+    const [x, y] = [fromBits(width, a), fromBits(width, b)]
+    const native = (): Expr => f.compare('lt', x, y).or(f.compare('eq', x, y).shl(6))
+    const exact = (): Expr => {
+      const relation = u.routine(`sseOrder${width}`, a, b, quiet)
+      // Less, equal, greater, unordered.
+      const flags = u.select(relation.eq(1), u.i32(0x40), u.select(relation.eq(3), u.i32(0x45), 0))
+      return u.select(relation.eqz(), u.i32(1), flags)
+    }
+    const plain = f.and(isPlain(f, x), isPlain(f, y))
+    u.flagsExplicit(chooseResult(u, 'i32', plain, native, exact).extendU())
+  })
 }
 
 export const SSE_FLOAT: readonly Instruction[] = [
@@ -312,15 +345,15 @@ export const SSE_FLOAT: readonly Instruction[] = [
   ...family('min', '5D', 'Min', extreme('lt')),
   ...family('div', '5E', 'Div', arithmetic('div')),
   ...family('max', '5F', 'Max', extreme('gt')),
-  ...family('sqrt', '51', 'Sqrt', squareRoot),
+  ...family('sqrt', '51', 'Sqrt', squareRoot, true),
   ...packedPair('hadd', '7C', horizontal('Add')),
   ...packedPair('hsub', '7D', horizontal('Sub')),
   ...packedPair('addsub', 'D0', alternate),
-  dotProduct('ps', '40'),
-  dotProduct('pd', '41'),
+  ...dotProduct('ps', '40'),
+  ...dotProduct('pd', '41'),
   ...COMPARISONS,
-  order('ucomi', '2E', 'ss', 1),
-  order('ucomi', '2E', 'sd', 1),
-  order('comi', '2F', 'ss', 0),
-  order('comi', '2F', 'sd', 0),
+  ...order('ucomi', '2E', 'ss', 1),
+  ...order('ucomi', '2E', 'sd', 1),
+  ...order('comi', '2F', 'ss', 0),
+  ...order('comi', '2F', 'sd', 0),
 ]

@@ -1,10 +1,11 @@
-/** Saving and restoring the state of x87 and SSE. SDM Vol. 1, "Managing State Using the XSAVE Feature Set". */
+/** Saving and restoring the state of x87, SSE and AVX. SDM Vol. 1, "Managing State Using the XSAVE Feature Set". */
 import * as L from '../state/layout.ts'
 import { CR0_TS, CR4_OSXSAVE, EXCEPTION } from '../state/registers.ts'
 import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import { type Instruction, instruction } from './instruction.ts'
 import type { Meaning, Operand } from './meaning.ts'
+import { vector } from './vector.ts'
 
 const RAM = 1
 const MXCSR_RESERVED = ~0xffff
@@ -15,8 +16,10 @@ const MXCSR_AT = 24
 const REGISTERS_AT = 32
 const XMM_AT = 160
 const HEADER_AT = 512
+const YMM_AT = 576
 const COMPONENT_X87 = 1
 const COMPONENT_SSE = 2
+const COMPONENT_AVX = 4
 
 const at = (
   c: Code,
@@ -259,7 +262,7 @@ function xsave(mnemonic: string, number: number): Instruction {
       const address = checkedAddress(u, area!, 64)
       const components = requested(u)
       u.routine('packState', wide(u))
-      const both = components.eq(COMPONENT_X87 | COMPONENT_SSE)
+      const both = components.and(COMPONENT_X87 | COMPONENT_SSE).eq(COMPONENT_X87 | COMPONENT_SSE)
       u.if(
         both,
         () => copyOut(u, address, 0, XMM_AT + xmmBytes(u)),
@@ -268,12 +271,14 @@ function xsave(mnemonic: string, number: number): Instruction {
             copyOut(u, address, 0, MXCSR_AT)
             copyOut(u, address, REGISTERS_AT, XMM_AT - REGISTERS_AT)
           })
-          u.if(components.and(COMPONENT_SSE), () => {
-            copyOut(u, address, MXCSR_AT, 8)
-            copyOut(u, address, XMM_AT, xmmBytes(u))
-          })
+          u.if(components.and(COMPONENT_SSE | COMPONENT_AVX), () => copyOut(u, address, MXCSR_AT, 8))
+          u.if(components.and(COMPONENT_SSE), () => copyOut(u, address, XMM_AT, xmmBytes(u)))
         },
       )
+      u.if(components.and(COMPONENT_AVX), () => {
+        u.copyMemory(u.i32(L.FX_IMAGE + YMM_AT), u.i32(L.YMM_HIGH), u.i32(xmmBytes(u)))
+        copyOut(u, address, YMM_AT, xmmBytes(u))
+      })
       const header = address.add(HEADER_AT)
       const old = u.loadMemory(header, 8)
       const mask = components.extendU()
@@ -299,8 +304,10 @@ const XRSTOR = instruction({
     const unknown = present.and(u.state('i64', L.XCR0).not())
     u.if(unknown.or(compact).or(reserved).ne(0), () => u.raise(EXCEPTION.GP, 0))
     copyIn(u, address, 0, XMM_AT + xmmBytes(u))
-    u.if(components.and(COMPONENT_SSE), () => checkMxcsr(u))
+    u.if(components.and(COMPONENT_SSE | COMPONENT_AVX), () => checkMxcsr(u))
     const given = present.wrap()
+    const takesAvx = components.and(given).and(COMPONENT_AVX)
+    u.if(takesAvx, () => copyIn(u, address, YMM_AT, xmmBytes(u)))
     u.if(components.and(COMPONENT_X87), () => {
       u.if(
         given.and(COMPONENT_X87),
@@ -308,12 +315,19 @@ const XRSTOR = instruction({
         () => u.routine('initX87'),
       )
     })
+    u.if(components.and(COMPONENT_SSE | COMPONENT_AVX), () => loadMxcsr(u))
     u.if(components.and(COMPONENT_SSE), () => {
-      loadMxcsr(u)
       u.if(
         given.and(COMPONENT_SSE),
         () => loadXmm(u),
         () => u.fillMemory(u.i32(L.XMM), 0, xmmBytes(u)),
+      )
+    })
+    u.if(components.and(COMPONENT_AVX), () => {
+      u.if(
+        takesAvx,
+        () => u.copyMemory(u.i32(L.YMM_HIGH), u.i32(L.FX_IMAGE + YMM_AT), u.i32(xmmBytes(u))),
+        () => u.fillMemory(u.i32(L.YMM_HIGH), 0, xmmBytes(u)),
       )
     })
   },
@@ -333,26 +347,32 @@ const XGETBV = instruction({
   },
 })
 
-const LDMXCSR = instruction({
-  mnemonic: 'ldmxcsr',
-  spec: 'SDM Vol. 2A, "LDMXCSR—Load MXCSR Register"',
-  forms: [{ bytes: 'NP 0F AE /2', operands: ['Md'], access: 'r' }],
-  meaning: (u, source) => {
-    u.requireSse()
-    const value = u.readUnsigned(source!).wrap()
+const LDMXCSR = vector(
+  {
+    extension: 'sse',
+    mnemonic: 'ldmxcsr',
+    bytes: 'NP 0F AE /2',
+    operands: ['Md'],
+    access: 'r',
+    vex: 'LZ',
+  },
+  (u, _v, source) => {
+    const value = u.readUnsigned(source).wrap()
     u.if(value.and(MXCSR_RESERVED), () => u.raise(EXCEPTION.GP, 0))
     u.setState('i32', L.MXCSR, value)
   },
-})
-const STMXCSR = instruction({
-  mnemonic: 'stmxcsr',
-  spec: 'SDM Vol. 2B, "STMXCSR—Store MXCSR Register State"',
-  forms: [{ bytes: 'NP 0F AE /3', operands: ['Md'], access: 'w' }],
-  meaning: (u, target) => {
-    u.requireSse()
-    u.write(target!, u.state('i64_32u', L.MXCSR))
+)
+const STMXCSR = vector(
+  {
+    extension: 'sse',
+    mnemonic: 'stmxcsr',
+    bytes: 'NP 0F AE /3',
+    operands: ['Md'],
+    access: 'w',
+    vex: 'LZ',
   },
-})
+  (u, _v, target) => u.write(target, u.state('i64_32u', L.MXCSR)),
+)
 
 /** Memory is coherent and in order here: fences have nothing to do, and no line needs flushing. */
 const FENCES = ['E8', 'F0', 'F8'].map((modrm, i) =>
@@ -379,8 +399,8 @@ export const SSE_STATE: readonly Instruction[] = [
   XRSTOR,
   xsave('xsaveopt', 6),
   XGETBV,
-  LDMXCSR,
-  STMXCSR,
+  ...LDMXCSR,
+  ...STMXCSR,
   ...FENCES,
   CLFLUSH,
 ]

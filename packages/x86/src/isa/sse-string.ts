@@ -8,7 +8,7 @@ import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import type { Instruction } from './instruction.ts'
 import type { Meaning, Operand } from './meaning.ts'
-import { LANES, sse } from './vector.ts'
+import { LANES, vector } from './vector.ts'
 
 /** Where the routine finds its operands: the first (a set, ranges or a needle), and the second, which is searched. */
 const FIRST = LANES
@@ -111,6 +111,9 @@ export function sseStringRoutines(module: ModuleBuilder, routines: Map<string, C
   routines.set('compareStrings', defineCompare(module))
 }
 
+/** PCMPESTRM and PCMPISTRM write XMM0. */
+const MASK: Operand = { kind: 'register', file: 'xmm', size: 16, field: 0 }
+
 /** A length in EAX or EDX (RAX, RDX with REX.W): its absolute value, at most the number of elements. */
 function explicitLength(u: Meaning, register: number, count: Expr): Expr {
   const value = u.gprSigned(register, u.variant.size === 8 ? 8 : 4)
@@ -168,18 +171,23 @@ function expandMask(u: Meaning, result: Expr, control: Expr): Expr {
   return u.select(control.and(1), words, bytes)
 }
 
-function stringCompare(mnemonic: string, opcode: string, explicit: boolean, index: boolean): Instruction {
-  const forms = [
-    { bytes: `66 0F 3A ${opcode} /r`, operands: ['Vx', 'Wx', 'Ib'], ...(explicit && { sized: true }) },
-  ]
-  return sse('sse4.2', mnemonic, forms, (u, dst, src, choice) =>
-    compare(u, dst!, src!, choice!, explicit, index),
-  )
+function stringCompare(mnemonic: string, opcode: string, explicit: boolean, index: boolean): Instruction[] {
+  const row = {
+    extension: 'sse4.2',
+    mnemonic,
+    bytes: `66 0F 3A ${opcode} /r`,
+    operands: ['Vx', 'Wx', 'Ib'],
+    ...(explicit && { sized: true }),
+  } as const
+  return vector(row, (u, v, dst, src, choice) => {
+    compare(u, dst, src!, choice!, explicit, index)
+    if (!index) v.finish(MASK)
+  })
 }
 
 export const SSE_STRING: readonly Instruction[] = [
-  stringCompare('pcmpestrm', '60', true, false),
-  stringCompare('pcmpestri', '61', true, true),
-  stringCompare('pcmpistrm', '62', false, false),
-  stringCompare('pcmpistri', '63', false, true),
+  ...stringCompare('pcmpestrm', '60', true, false),
+  ...stringCompare('pcmpestri', '61', true, true),
+  ...stringCompare('pcmpistrm', '62', false, false),
+  ...stringCompare('pcmpistri', '63', false, true),
 ]

@@ -263,6 +263,7 @@ function baseAccess(mnemonic: string, number: number, slot: number, write: boole
     mnemonic,
     spec: 'SDM Vol. 2, "RDFSBASE/RDGSBASE", "WRFSBASE/WRGSBASE"',
     forms: [{ bytes: `F3 0F AE /${number}`, operands: ['Ry'], modes: 'only64' }],
+    feature: 'fsgsbase',
     meaning: (u, operand) => {
       u.if(u.state('i32', L.CR4).and(CR4_FSGSBASE).eqz(), () => u.raise(EXCEPTION.UD))
       if (!write) return u.write(operand!, u.gpr(slot))

@@ -1,4 +1,4 @@
-/** What MMX and SSE instructions share: operands as 128-bit values, and tables of forms. */
+/** What MMX, SSE and AVX instructions share: operands as 128-bit values, and tables of forms. */
 import * as L from '../state/layout.ts'
 import { CR0_NE, EXCEPTION } from '../state/registers.ts'
 import type { Expr } from '../wasm/code.ts'
@@ -89,7 +89,136 @@ export function mmx(
   })
 }
 
+// ---- AVX ----
+
+export type AvxFeature = 'avx' | 'avx2' | 'fma' | 'f16c'
+
+/** An instruction on vectors that VEX encodes: its meaning begins after the checks of the control registers. */
+export function avx(
+  feature: AvxFeature,
+  mnemonic: string,
+  forms: readonly Form[],
+  meaning: Instruction['meaning'],
+): Instruction {
+  return instruction({
+    mnemonic,
+    spec: spec(mnemonic),
+    forms,
+    feature,
+    meaning: (u, ...operands) => {
+      u.requireAvx()
+      meaning(u, ...operands)
+    },
+  })
+}
+
+/** The 128-bit halves of a vector, lowest first: one, or two of a YMM register. */
+export type Halves = readonly Expr[]
+
+/** How an encoding reaches vectors: the legacy one leaves alone what is above bit 127, VEX makes it zero. */
+export interface Vectors {
+  readonly isVex: boolean
+  read(operand: Operand): Halves
+  write(operand: Operand, halves: Halves): void
+  /** Makes `operand` a copy of `source`, for meanings that then change parts; with legacy encodings both are one. */
+  copy(operand: Operand, source: Operand): void
+  /** Ends an instruction that wrote only the low 128 bits, or parts of them. */
+  finish(operand: Operand): void
+}
+const legacyVectors = (u: Meaning): Vectors => ({
+  isVex: false,
+  read: (operand) => [u.readVector(operand)],
+  write: (operand, [half]) => u.writeVector(operand, half!),
+  copy: () => {},
+  finish: () => {},
+})
+export const vexVectors = (u: Meaning): Vectors => ({
+  isVex: true,
+  read: (operand) => u.readHalves(operand),
+  write: (operand, halves) => u.writeHalves(operand, halves),
+  copy: (operand, source) => u.writeHalves(operand, u.readHalves(source)),
+  finish: (operand) => u.clearUpperHalf(operand),
+})
+
+/** An instruction of SSE that AVX has too. */
+export interface VectorRow {
+  readonly extension: Extension
+  readonly mnemonic: string
+  /** The legacy encoding, as in `Form`; VEX has the same prefix, map and opcode. */
+  readonly bytes: string
+  /** Operands of the legacy encoding. */
+  readonly operands: readonly string[]
+  /** The destination is also the first source: VEX names that apart. */
+  readonly twoSources?: boolean
+  /** What CPUID needs for 256 bits; there is no such form where it is left out. */
+  readonly wide?: 'avx' | 'avx2'
+  /** Operands with 256 bits where they are not those with 128 doubled. */
+  readonly wideOperands?: readonly string[]
+  /** VEX fields besides the prefix and the map: the length where it is not 128 or 256, W. */
+  readonly vex?: string
+  readonly memoryBytes?: number
+  readonly access?: 'r' | 'w'
+  readonly sized?: boolean
+}
+/** Gets the destination, the first source (the destination again where the encoding is legacy), and the others. */
+export type VectorMeaning = (u: Meaning, v: Vectors, ...operands: Operand[]) => void
+
+/** The legacy instruction and its VEX forms, with one meaning. */
+export function vector(row: VectorRow, meaning: VectorMeaning): Instruction[] {
+  const { extension, mnemonic, bytes, operands, wide } = row
+  const more = {
+    ...(row.memoryBytes && { memoryBytes: row.memoryBytes }),
+    ...(row.access && { access: row.access }),
+    ...(row.sized && { sized: true }),
+  }
+  const legacy = sse(extension, mnemonic, [{ bytes, operands, ...more }], (u, dst, ...rest) =>
+    meaning(u, legacyVectors(u), dst!, ...(row.twoSources ? [dst!] : []), ...rest),
+  )
+  const vex = (feature: AvxFeature, length: string, own: readonly string[]): Instruction => {
+    const form = { bytes: vexBytes(bytes, length, row.vex), operands: row.twoSources ? withSource(own) : own }
+    return avx(feature, `v${mnemonic}`, [{ ...form, ...more }], (u, ...all) =>
+      meaning(u, vexVectors(u), ...all),
+    )
+  }
+  const wideOperands = row.wideOperands ?? operands.map(widen)
+  return [
+    legacy,
+    vex('avx', row.vex?.includes('L') ? '' : '128', operands),
+    ...(wide ? [vex(wide, '256', wideOperands)] : []),
+  ]
+}
+
+/** `66 0F 38 00 /r` as `VEX.128.66.0F38 00 /r`. */
+function vexBytes(bytes: string, length: string, fields = ''): string {
+  const [, prefix, map, rest] = /^(NP|66|F2|F3) (0F(?: 38| 3A)?) (.*)$/.exec(bytes)!
+  const parts = ['VEX', length, prefix!, map!.replace(' ', ''), fields].filter((part) => part !== '')
+  return `${parts.join('.')} ${rest}`
+}
+/** The operand that VEX.vvvv adds behind the destination. */
+function withSource([dst, ...rest]: readonly string[]): string[] {
+  return [dst!, `H${dst!.slice(1)}`, ...rest]
+}
+const widen = (operand: string): string => operand.replace(/^([VWUMH])(x|dq|ps|pd)$/, '$1qq')
+
+/** A scalar result: the low bytes; the rest of 128 bits is that of the first source. */
+export function scalar(
+  row: VectorRow,
+  value: (u: Meaning, first: Operand, ...rest: Operand[]) => Expr,
+): Instruction[] {
+  return vector({ ...row, twoSources: true, vex: row.vex ?? 'LIG' }, (u, v, dst, first, ...rest) => {
+    const low = value(u, first!, ...rest)
+    v.copy(dst, { ...first!, size: 16 } as Operand)
+    u.writeLow(dst, low)
+  })
+}
+
+// ---- tables ----
+
 export type Combine = (u: Meaning, a: Expr, b: Expr, bytes: 8 | 16) => Expr
+
+/** Combines the halves of two vectors. */
+export const combineHalves = (u: Meaning, combine: Combine, a: Halves, b: Halves): Halves =>
+  a.map((half, i) => combine(u, half, b[i]!, 16))
 
 /** dst = combine(dst, src) for an opcode that exists for MMX (without prefix) and SSE (66). */
 export function packed(
@@ -98,7 +227,7 @@ export function packed(
   combine: Combine,
   extension: Extension = 'sse2',
 ): Instruction[] {
-  return [packedMmx(mnemonic, opcode, combine, extension), packedSse(mnemonic, opcode, combine, extension)]
+  return [packedMmx(mnemonic, opcode, combine, extension), ...packedSse(mnemonic, opcode, combine, extension)]
 }
 export function packedMmx(
   mnemonic: string,
@@ -117,19 +246,16 @@ export function packedMmx(
     extension,
   )
 }
+/** The same for XMM and, with AVX2, YMM registers. */
 export function packedSse(
   mnemonic: string,
   opcode: string,
   combine: Combine,
   extension: Extension = 'sse2',
-): Instruction {
-  return sse(
-    extension,
-    mnemonic,
-    [{ bytes: `66 0F ${opcode} /r`, operands: ['Vx', 'Wx'] }],
-    (u, dst, src) => {
-      const b = readLanes(u, src!)
-      writeLanes(u, dst!, combine(u, readLanes(u, dst!), b, 16))
-    },
-  )
+): Instruction[] {
+  const row = { extension, mnemonic, bytes: `66 0F ${opcode} /r`, operands: ['Vx', 'Wx'] }
+  return vector({ ...row, twoSources: true, wide: 'avx2' }, (u, v, dst, first, src) => {
+    const b = v.read(src!)
+    v.write(dst, combineHalves(u, combine, v.read(first!), b))
+  })
 }

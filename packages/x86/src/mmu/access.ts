@@ -64,6 +64,7 @@ export interface Access {
   readonly slowStore: Callable
   readonly slowLoad128: Callable
   readonly slowStore128: Callable
+  readonly slowStore256: Callable
   /** Reads and writes with supervisor rights, for descriptor tables and exception frames: (address, size). */
   readonly systemLoad: Callable
   readonly systemStore: Callable
@@ -124,6 +125,14 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
     c.call(storeWith, c.param(0), c.param(1).lane('i64x2', 0), 8, access)
     c.call(storeWith, c.param(0).add(8), c.param(1).lane('i64x2', 1), 8, access)
   })
+  const slowStore256 = module.func('slowStore256', ['i64', 'v128', 'v128', 'i32'], [], (c) => {
+    c.store('i32', c.i32(0), c.param(3), L.CURRENT_UOP)
+    const access = c.call(dataAccess)
+    c.if(c.call(probeWrite, c.param(0), 32, access).eqz(), () => c.return())
+    for (const [half, value] of [c.param(1), c.param(2)].entries())
+      for (const lane of [0, 1])
+        c.call(storeWith, c.param(0).add(half * 16 + lane * 8), value.lane('i64x2', lane), 8, access)
+  })
   const systemLoad = module.func('systemLoad', ['i64', 'i32'], ['i64'], (c) => {
     c.return(c.call(loadWith, c.param(0), c.param(1), ACCESS_AC))
   })
@@ -139,6 +148,7 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
     slowStore,
     slowLoad128,
     slowStore128,
+    slowStore256,
     systemLoad,
     systemStore,
   }

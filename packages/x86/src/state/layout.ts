@@ -131,11 +131,12 @@ export const SF_ROUNDED_UP = slot(4)
 /** Soft float's operands and result, taken apart: see float/unpacked.ts. 32 bytes each. */
 export const SF_A = slot(32)
 export const SF_B = slot(32)
+export const SF_C = slot(32)
 export const SF_R = slot(32)
 /** Result of an x87 operation: significand, then sign and exponent (i32). */
 export const X87_RESULT = slot(16)
-/** Image of FXSAVE's area while it is made or taken apart: 512 bytes. */
-export const FX_IMAGE = slot(512)
+/** Image of XSAVE's area while it is made or taken apart: 512 bytes as FXSAVE's, the header, 256 bytes of AVX state. */
+export const FX_IMAGE = slot(832)
 /** Scratch for values that cross to TypeScript (wide MMIO, MSRs, host calls): 64 bytes. */
 export const SCRATCH = slot(64)
 /** Set by TypeScript to stop the slice at the next branch; checked where a slice's budget is. */
@@ -156,6 +157,9 @@ export const X87_BLOCKED = slot(4)
 export const MMX_BLOCKED = slot(4)
 export const SSE_BLOCKED = slot(4)
 export const WAIT_BLOCKED = slot(4)
+/** The same for what VEX encodes: general registers only (no real-address or virtual-8086 mode), and vectors. */
+export const VEX_BLOCKED = slot(4)
+export const AVX_BLOCKED = slot(4)
 /** Physical-address bits that must be zero in a paging entry. */
 export const PHYSICAL_RESERVED = slot(8)
 export const STATE_END = next
@@ -221,3 +225,7 @@ export const UOP_REG = 6
 export const UOP_SCALE = 7
 export const UOP_DISP = 8
 export const UOP_IMM = 12
+/** With VEX the immediate is one byte. Behind it: the registers of VEX.vvvv and of imm8[7:4], the segment of a gather. */
+export const UOP_VVVV = 13
+export const UOP_IS4 = 14
+export const UOP_SEGMENT = 15

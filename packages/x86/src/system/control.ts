@@ -144,8 +144,10 @@ export function writeDebug(core: Core, register: number, low: number, high: numb
 }
 
 export function xsetbv(core: Core, model: CpuModel, index: number, low: number, high: number): void {
-  if (index !== 0 || high !== 0 || low & ~model.xcr0 || !(low & 1)) core.fail(EXCEPTION.GP, 0)
+  const avxAlone = (low & 6) === 4
+  if (index !== 0 || high !== 0 || low & ~model.xcr0 || !(low & 1) || avxAlone) core.fail(EXCEPTION.GP, 0)
   core.setPair(L.XCR0, low, 0)
+  core.exports.updateMode()
 }
 
 export const MSR = {

@@ -1,7 +1,7 @@
 /** What follows from the mode, and descriptors: routines that handlers and TypeScript share. */
-import { AC } from '../state/flags.ts'
+import { AC, VM } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
-import { CR0_AM, CR4_SMAP, EFER_LMA, EXCEPTION } from '../state/registers.ts'
+import { CR0_AM, CR0_PE, CR0_TS, CR4_OSXSAVE, CR4_SMAP, EFER_LMA, EXCEPTION } from '../state/registers.ts'
 import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
@@ -24,7 +24,22 @@ export function raiseIn(c: Code, vector: number, errorCode: Expr | number): void
   put(c, 'i32', L.FAULT_ERROR, errorCode)
 }
 
-/** Sets CODE_SIZE, STACK_MASK and the TLBs in use, from CS, SS, CPL, EFLAGS and the control registers. */
+const XCR0_AVX = 6
+
+/** What VEX-encoded instructions raise. SDM Vol. 2A, "Exceptions Type 1 (Aligned Memory Reference)", "VEX Encoding Support for GPR Instructions". */
+function updateVex(c: Code, long: Expr): void {
+  const undefinedOpcode = c.i32(EXCEPTION.UD + 1)
+  const virtual = at(c, 'i32', L.RFLAGS_SYSTEM).and(VM).ne(0)
+  const legacy = at(c, 'i32', L.CR0).and(CR0_PE).eqz().or(virtual)
+  const vex = c.select(legacy.and(long.eqz()), undefinedOpcode, 0)
+  const osxsave = at(c, 'i32', L.CR4).and(CR4_OSXSAVE).ne(0)
+  const enabled = at(c, 'i32', L.XCR0).and(XCR0_AVX).eq(XCR0_AVX).and(osxsave)
+  const unavailable = c.select(at(c, 'i32', L.CR0).and(CR0_TS), c.i32(EXCEPTION.NM + 1), 0)
+  put(c, 'i32', L.VEX_BLOCKED, vex)
+  put(c, 'i32', L.AVX_BLOCKED, c.select(vex.eqz().and(enabled), unavailable, undefinedOpcode))
+}
+
+/** Sets CODE_SIZE, STACK_MASK, what VEX may do, and the TLBs in use, from CS, SS, CPL, EFLAGS and the control registers. */
 export function defineUpdateMode(module: ModuleBuilder): Callable {
   return module.func('updateMode', [], [], (c) => {
     const code = at(c, 'i32', segmentField(L.CS, L.SEG_ATTRIBUTES))
@@ -41,6 +56,7 @@ export function defineUpdateMode(module: ModuleBuilder): Callable {
     const supervisorIndex = c.select(free, c.i32(L.MMU_SUPERVISOR_AC), L.MMU_SUPERVISOR)
     const index = c.select(user, userIndex, supervisorIndex)
     put(c, 'i32', L.TLB_BASE, index.mul(L.TLB_SIZE).add(L.TLB))
+    updateVex(c, long)
     put(c, 'i32', L.CODE_TLB_BASE, c.select(user, c.i32(L.CODE_TLB), L.CODE_TLB + L.CODE_TLB_SIZE))
   })
 }

@@ -66,7 +66,7 @@ const LEAF1_ECX = [
   'ssse3',
   '',
   '',
-  '',
+  'fma',
   'cx16',
   '',
   '',
@@ -76,14 +76,14 @@ const LEAF1_ECX = [
   'sse4.1',
   'sse4.2',
   'x2apic',
-  '',
+  'movbe',
   'popcnt',
   'tsc-deadline',
   '',
   'xsave',
   '',
-  '',
-  '',
+  'avx',
+  'f16c',
   'rdrand',
   'hypervisor',
 ]
@@ -91,12 +91,12 @@ const LEAF7_EBX = [
   'fsgsbase',
   'tsc-adjust',
   '',
+  'bmi1',
   '',
-  '',
-  '',
+  'avx2',
   '',
   'smep',
-  '',
+  'bmi2',
   'erms',
   'invpcid',
   '',
@@ -144,7 +144,7 @@ const EXTENDED_EDX = [
   '',
   'lm',
 ]
-const EXTENDED_ECX = ['lahf', '', '', '', '', '', '', '', 'prefetchw']
+const EXTENDED_ECX = ['lahf', '', '', '', '', 'lzcnt', '', '', 'prefetchw']
 
 const V1 = [
   ...LEAF1_EDX,
@@ -170,6 +170,7 @@ const V1 = [
   'prefetchw',
 ]
 const V2 = [...V1, 'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'cx16', 'xsave', 'pcid']
+const V3 = [...V2, 'avx', 'avx2', 'bmi1', 'bmi2', 'f16c', 'fma', 'lzcnt', 'movbe']
 
 export interface CpuModel {
   readonly name: string
@@ -178,6 +179,9 @@ export interface CpuModel {
   readonly cr4: number
   readonly xcr0: number
 }
+
+const XCR0_X87_SSE = 3
+const XCR0_AVX = 4
 
 function model(name: string, features: readonly string[]): CpuModel {
   const set = new Set(features.filter((feature) => feature !== ''))
@@ -202,10 +206,14 @@ function model(name: string, features: readonly string[]): CpuModel {
     optional('xsave', CR4_OSXSAVE) |
     optional('smep', CR4_SMEP) |
     optional('smap', CR4_SMAP)
-  return { name, features: set, cr4, xcr0: set.has('xsave') ? 3 : 0 }
+  return { name, features: set, cr4, xcr0: optional('xsave', XCR0_X87_SSE) | optional('avx', XCR0_AVX) }
 }
 
-export const CPU_MODELS: readonly CpuModel[] = [model('x86-64-v1', V1), model('x86-64-v2', V2)]
+export const CPU_MODELS: readonly CpuModel[] = [
+  model('x86-64-v1', V1),
+  model('x86-64-v2', V2),
+  model('x86-64-v3', V3),
+]
 export const DEFAULT_CPU_MODEL = 'x86-64-v2'
 
 function bits(names: readonly string[], features: ReadonlySet<string>): number {
@@ -220,7 +228,9 @@ function letters(text: string): number[] {
 }
 
 const SIGNATURE = 0x000106ca // family 6, model 1Ch, stepping 10
-const XSAVE_BYTES = 576
+/** The AVX component of XSAVE's area: where it begins, and its size. */
+const AVX_OFFSET = 576
+const AVX_BYTES = 256
 /** Time-stamp counter: 1 GHz, as a ratio to a crystal of 25 MHz. */
 const CRYSTAL_HZ = 25_000_000
 const TSC_RATIO = 40
@@ -230,12 +240,12 @@ const OSXSAVE = 1 << 27
 
 /** EAX, EBX, ECX, EDX of a leaf. `osxsave` mirrors CR4. */
 export function cpuid(
-  { features, name }: CpuModel,
+  model: CpuModel,
   leaf: number,
   subleaf: number,
-  osxsave: boolean,
+  { osxsave, xcr0 }: { osxsave: boolean; xcr0: number },
 ): readonly [number, number, number, number] {
-  const xsave = features.has('xsave')
+  const { features, name } = model
   switch (leaf >>> 0) {
     case 0: {
       const [ebx, edx, ecx] = letters('GenuineIntel')
@@ -252,9 +262,7 @@ export function cpuid(
       if (subleaf !== 0) return [0, 0, 0, 0]
       return [0, bits(LEAF7_EBX, features), bits(LEAF7_ECX, features), bits(LEAF7_EDX, features)]
     case 0xd:
-      if (!xsave) return [0, 0, 0, 0]
-      if (subleaf === 0) return [3, XSAVE_BYTES, XSAVE_BYTES, 0]
-      return subleaf === 1 ? [1, 0, 0, 0] : [0, 0, 0, 0] // XSAVEOPT
+      return extendedState(model.xcr0, xcr0, subleaf)
     case 0x15:
       return [1, TSC_RATIO, CRYSTAL_HZ, 0]
     case 0x16:
@@ -280,6 +288,19 @@ export function cpuid(
     default:
       return [0, 0, 0, 0]
   }
+}
+
+/** Leaf 0Dh: components, the area's size for those in XCR0 and for all, XSAVEOPT; then where each lies. */
+function extendedState(
+  supported: number,
+  xcr0: number,
+  subleaf: number,
+): readonly [number, number, number, number] {
+  const bytes = (components: number): number => AVX_OFFSET + (components & XCR0_AVX ? AVX_BYTES : 0)
+  if (supported === 0) return [0, 0, 0, 0]
+  if (subleaf === 0) return [supported, bytes(xcr0), bytes(supported), 0]
+  if (subleaf === 1) return [1, 0, 0, 0]
+  return subleaf === 2 && supported & XCR0_AVX ? [AVX_BYTES, AVX_OFFSET, 0, 0] : [0, 0, 0, 0]
 }
 
 function brand(text: string, part: number): readonly [number, number, number, number] {

@@ -85,7 +85,8 @@ function buildTable({ core, model, inert, deliver }: OperationsOptions): Record<
     },
     cpuid: () => {
       const osxsave = (core.word(L.CR4) & CR4_OSXSAVE) !== 0
-      const [eax, ebx, ecx, edx] = cpuid(model, low(0), low(1), osxsave)
+      const xcr0 = core.word(L.XCR0)
+      const [eax, ebx, ecx, edx] = cpuid(model, low(0), low(1), { osxsave, xcr0 })
       for (const [i, value] of [eax, ebx, ecx, edx].entries()) core.setResult(i, value)
     },
     timeStamp: () => readTimeStamp(core),

@@ -136,8 +136,8 @@ export function describeCode(
 /** Within the manual's bounds: 1.5 × 2^−12 relative for RCP and RSQRT, one unit in the last place or so for x87. */
 export function withinBounds(actual: StateRecord, expected: StateRecord): boolean {
   for (let i = 0; i < 16; i++) {
-    for (let lane = 0; lane < 4; lane++) {
-      const at = xmmOffset(i) + 4 * lane
+    for (let lane = 0; lane < 8; lane++) {
+      const at = (lane < 4 ? xmmOffset(i) : OFFSET.ymmHigh + 16 * i - 16) + 4 * lane
       const [a, b] = [actual.view.getFloat32(at, true), expected.view.getFloat32(at, true)]
       if (!(Object.is(a, b) || Math.abs(a - b) <= Math.abs(b) * 3 * 2 ** -12)) return false
     }
@@ -153,6 +153,16 @@ function closeFloat80(a: StateRecord, b: StateRecord, at: number): boolean {
   return difference >= -2n && difference <= 2n
 }
 
+/** Makes all single NaNs of XMM and YMM registers the same, and with them the double ones. */
+export function unifyNans({ view }: StateRecord): void {
+  const unify = (at: number): void => {
+    if (Number.isNaN(view.getFloat32(at, true))) view.setUint32(at, 0x7fffffff, true)
+    if (Number.isNaN(view.getFloat64(at & ~7, true))) view.setUint32(at & ~7, 0, true)
+  }
+  for (let at = FX.xmm; at < FX.reserved; at += 4) unify(at)
+  for (let at = OFFSET.ymmHigh; at < OFFSET.mode; at += 4) unify(at)
+}
+
 /** Copies the registers, status and tags of the x87, so that the rest can be compared. */
 export function copyX87(to: StateRecord, from: StateRecord): void {
   to.bytes.set(from.bytes.subarray(FX.status, FX.tag + 1), FX.status)
@@ -162,6 +172,7 @@ export function copyX87(to: StateRecord, from: StateRecord): void {
 /** Copies the registers that `withinBounds` compared, so that the rest can be compared as bytes. */
 export function copyApproximate(to: StateRecord, from: StateRecord): void {
   to.bytes.set(from.bytes.subarray(FX.st, FX.reserved), FX.st)
+  to.bytes.set(from.bytes.subarray(OFFSET.ymmHigh, OFFSET.mode), OFFSET.ymmHigh)
   // C1 and the precision flag follow the last digit.
   const status =
     (to.view.getUint16(FX.status, true) & ~0x220) | (from.view.getUint16(FX.status, true) & 0x220)

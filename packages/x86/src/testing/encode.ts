@@ -75,6 +75,18 @@ export class CaseGenerator implements Preparation {
     if (sequence) this.#choosePointers()
   }
 
+  /** Gives YMM registers upper halves, and FS and GS bases that every kernel lets user mode set. */
+  widen(mnemonic: string, sequence = false): void {
+    const { random } = this
+    const { view } = this.#record
+    const kind: ValueKind = sequence
+      ? random.pick(['integer', 'float32', 'float64'])
+      : (floatKind(mnemonic) ?? 'integer')
+    for (let i = 0; i < 16; i++) writeValue(random, view, OFFSET.ymmHigh + 16 * i, 16, kind)
+    for (const at of [OFFSET.fsBase, OFFSET.gsBase])
+      if (view.getInt32(at + 4, true) < 0) set64(view, at, 0x2000)
+  }
+
   /** Appends an instruction to the case. */
   emit(instruction: EncodableInstruction, form: EncodableForm, size: OperandSize): Encoded {
     const mnemonic = instruction.mnemonic.toLowerCase()

@@ -1,6 +1,6 @@
 /** What a test needs of an engine: run one case in user mode until its first exception. */
 
-import { copyApproximate, copyX87, differences, sameOutcome, withinBounds } from './compare.ts'
+import { copyApproximate, copyX87, differences, sameOutcome, unifyNans, withinBounds } from './compare.ts'
 import { newRecord, normalizeOutcome, type StateRecord } from './state-record.ts'
 import { clearUndefined, type UndefinedResults } from './undefined-flags.ts'
 
@@ -41,6 +41,10 @@ export function compareOutcomes(
   scratch.bytes.set(expected.bytes)
   clearUndefined(actual, undefinedOnes)
   clearUndefined(scratch, undefinedOnes)
+  if (undefinedOnes.anyNan) {
+    unifyNans(actual)
+    unifyNans(scratch)
+  }
   if (undefinedOnes.outOfRange) copyX87(actual, scratch)
   if (undefinedOnes.approximate && withinBounds(actual, scratch)) copyApproximate(actual, scratch)
   return sameOutcome(actual, scratch) ? [] : differences(actual, scratch)

@@ -18,6 +18,7 @@ export interface EncodableInstruction {
   readonly mnemonic: string
   readonly forms: readonly EncodableForm[]
   readonly system?: string
+  readonly feature?: string
 }
 
 /** Where an operand is encoded. */
@@ -31,6 +32,9 @@ export type Place =
   | 'string'
   | 'implied'
   | 'far'
+  | 'vvvv'
+  | 'is4'
+  | 'vsib'
 export type RegisterKind = 'gpr' | 'xmm' | 'mmx' | 'segment' | 'none'
 
 export interface OperandShape {
@@ -40,6 +44,13 @@ export interface OperandShape {
   readonly register: boolean
   /** Type part of the notation: b, w, v, ps, … */
   readonly type: string
+}
+
+/** What a VEX prefix says; undefined where the instruction does not look at it. */
+export interface VexShape {
+  readonly l: 0 | 1 | undefined
+  readonly w: 0 | 1 | undefined
+  readonly map: 1 | 2 | 3
 }
 
 export interface FormShape {
@@ -53,7 +64,7 @@ export interface FormShape {
   /** Whole ModRM byte, or −1; with `stackRegister` its low three bits are free. */
   readonly modrm: number
   readonly stackRegister: boolean
-  readonly vex: boolean
+  readonly vex: VexShape | undefined
   readonly operands: readonly OperandShape[]
 }
 
@@ -76,6 +87,9 @@ const LETTERS: Record<string, readonly [Place, RegisterKind, boolean, boolean]> 
   X: ['string', 'none', true, false],
   Y: ['string', 'none', true, false],
   A: ['far', 'none', false, false],
+  H: ['vvvv', 'xmm', false, true],
+  B: ['vvvv', 'gpr', false, true],
+  L: ['is4', 'xmm', false, true],
 }
 const TYPE_BYTES: Record<string, number> = {
   b: 1,
@@ -106,6 +120,8 @@ export class FormNotationError extends Error {
 
 function parseOperand(text: string): OperandShape {
   if (IMPLIED.test(text)) return { place: 'implied', kind: 'none', memory: false, register: false, type: '' }
+  if (/^vm(32|64)[xy]$/.test(text))
+    return { place: 'vsib', kind: 'none', memory: true, register: false, type: text.slice(2) }
   const entry = LETTERS[text[0]!]
   const type = text.slice(1)
   const known = type in TYPE_BYTES || type === 'v' || type === 'y' || type === 'z' || type === ''
@@ -117,12 +133,12 @@ function parseOperand(text: string): OperandShape {
 /** Reads a form; `text` is its `bytes`. */
 export function parseForm(form: EncodableForm): FormShape {
   const tokens = form.bytes.split(' ')
-  const vex = tokens[0]!.startsWith('VEX')
-  let prefix: FormShape['prefix'] = 'none'
+  const vex = tokens[0]!.startsWith('VEX') ? tokens.shift()!.split('.') : undefined
+  let prefix: FormShape['prefix'] = vex ? (PREFIXES.find((name) => vex.includes(name)) ?? 'NP') : 'none'
   const first = tokens[0]!
   const isPrefix =
     (first === '66' || first === 'F2' || first === 'F3') && /^[0-9A-F]{2}$/.test(tokens[1] ?? '')
-  if (first === 'NP' || isPrefix) prefix = tokens.shift() as FormShape['prefix']
+  if (!vex && (first === 'NP' || isPrefix)) prefix = tokens.shift() as FormShape['prefix']
   const shape = {
     opcode: [] as number[],
     plusRegister: false,
@@ -131,8 +147,19 @@ export function parseForm(form: EncodableForm): FormShape {
     modrm: -1,
     stackRegister: false,
   }
-  if (!vex) for (const token of tokens) parseToken(token, shape)
-  return { ...shape, prefix, vex, operands: vex ? [] : form.operands.map(parseOperand) }
+  // The map stands in the prefix: one byte of opcode is left.
+  if (vex) shape.opcode.push(Number.parseInt(tokens.shift()!, 16))
+  for (const token of tokens) parseToken(token, shape)
+  return { ...shape, prefix, vex: vex && parseVex(vex), operands: form.operands.map(parseOperand) }
+}
+
+const PREFIXES = ['66', 'F2', 'F3'] as const
+
+function parseVex(fields: readonly string[]): VexShape {
+  const bit = (zero: readonly string[], one: string): 0 | 1 | undefined =>
+    zero.some((name) => fields.includes(name)) ? 0 : fields.includes(one) ? 1 : undefined
+  const map = fields.includes('0F3A') ? 3 : fields.includes('0F38') ? 2 : 1
+  return { l: bit(['128', 'LZ'], '256'), w: bit(['W0'], 'W1'), map }
 }
 
 function parseToken(
@@ -179,7 +206,7 @@ export type OperandSize = 2 | 4 | 8
 
 /** Operand sizes worth trying in a mode; empty where the form does not exist. */
 export function operandSizes(form: EncodableForm, shape: FormShape, mode: Mode): readonly OperandSize[] {
-  if (shape.vex || (mode === 64 ? form.modes === 'no64' : form.modes === 'only64')) return []
+  if (mode === 64 ? form.modes === 'no64' : form.modes === 'only64') return []
   const types = shape.operands.map((o) => o.type)
   const wide =
     form.sized ||
@@ -200,10 +227,26 @@ export function formKey(instruction: EncodableInstruction, form: EncodableForm):
   return `${instruction.mnemonic} ${form.bytes} ${form.operands.join(',')}`
 }
 
-export type Group = 'integer' | 'control' | 'string' | 'x87' | 'mmx' | 'sse-float' | 'sse-integer'
+export type Group =
+  | 'integer'
+  | 'control'
+  | 'string'
+  | 'x87'
+  | 'mmx'
+  | 'sse-float'
+  | 'sse-integer'
+  | 'bmi'
+  | 'avx-float'
+  | 'avx-integer'
+  | 'fma'
+
+const BMI_FEATURES: ReadonlySet<string | undefined> = new Set(['bmi1', 'bmi2', 'lzcnt', 'movbe'])
 
 /** The vector file that a form belongs to. */
 export function groupOf(instruction: EncodableInstruction, form: EncodableForm, shape: FormShape): Group {
+  if (BMI_FEATURES.has(instruction.feature)) return 'bmi'
+  if (instruction.feature === 'fma') return 'fma'
+  if (shape.vex) return floatKind(instruction.mnemonic) ? 'avx-float' : 'avx-integer'
   const kinds = shape.operands.map((o) => o.kind)
   const [first] = shape.opcode
   if (kinds.includes('xmm')) return floatKind(instruction.mnemonic) ? 'sse-float' : 'sse-integer'
@@ -216,8 +259,8 @@ export function groupOf(instruction: EncodableInstruction, form: EncodableForm, 
 
 /** Whether an SSE instruction reads floats, and which; from the letters its mnemonic ends with or converts from. */
 export function floatKind(mnemonic: string): 'float32' | 'float64' | undefined {
-  const conversion = /^cvtt?(ps|ss|pd|sd|dq|si|pi)2/.exec(mnemonic)
-  const suffix = conversion?.[1] ?? /^(?!p|movs[sd]$|mov[ahlnu]).*(ps|pd|ss|sd)$/.exec(mnemonic)?.[1]
+  const conversion = /^v?cvtt?(ps|ss|pd|sd|dq|si|pi|ph)2/.exec(mnemonic)
+  const suffix = conversion?.[1] ?? /^(?!v?p|v?movs[sd]$|v?mov[ahlnu]).*(ps|pd|ss|sd)$/.exec(mnemonic)?.[1]
   if (suffix === 'ps' || suffix === 'ss') return 'float32'
   return suffix === 'pd' || suffix === 'sd' ? 'float64' : undefined
 }

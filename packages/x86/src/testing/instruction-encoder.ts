@@ -6,6 +6,7 @@ import {
   type OperandShape,
   type OperandSize,
   typeBytes,
+  type VexShape,
 } from './form.ts'
 import { adjust, type Preparation, RSP, writeSelector } from './prepare.ts'
 import type { Random } from './random.ts'
@@ -19,6 +20,7 @@ import {
   OFFSET,
   PAGE_BYTES,
   set64,
+  xmmOffset,
 } from './state-record.ts'
 import { type ValueKind, writeInteger, writeValue } from './values.ts'
 
@@ -76,6 +78,8 @@ export class InstructionEncoder {
   #segment = 0
   #addressPrefix = false
   #immediate = 0
+  #vvvv = 0
+  #is4 = 0
 
   constructor(
     owner: EncodingContext,
@@ -141,10 +145,12 @@ export class InstructionEncoder {
       return
     }
     if (extension >= 0) this.#regField = extension
-    const rm = operands.find((o) => o.place === 'rm')
+    const rm = operands.find((o) => o.place === 'rm' || o.place === 'vsib')
     for (const operand of operands)
       if (operand.place === 'reg' || operand.place === 'opcode') this.#chooseRegister(operand)
-    if (rm?.memory && (!rm.register || this.#random.below(5) < 3)) this.#chooseMemory(this.#bytesOf(rm))
+      else if (operand.place === 'vvvv' || operand.place === 'is4') this.#chooseVexRegister(operand)
+    if (rm?.place === 'vsib') this.#chooseIndices(rm)
+    else if (rm?.memory && (!rm.register || this.#random.below(5) < 3)) this.#chooseMemory(this.#bytesOf(rm))
     else if (rm) this.#chooseRegister(rm)
     else if (this.#shape.hasModrm && this.#form.memoryBytes) this.#chooseMemory(this.#form.memoryBytes)
     else if (operands.some((o) => o.place === 'offset')) this.#chooseOffset()
@@ -179,6 +185,15 @@ export class InstructionEncoder {
     }
   }
 
+  /** A register in VEX.vvvv or an immediate byte. */
+  #chooseVexRegister({ place, kind }: OperandShape): void {
+    let number: number
+    do number = this.#registerNumber(kind)
+    while (kind === 'gpr' && !this.#mayUse(number, false))
+    if (place === 'vvvv') this.#vvvv = number
+    else this.#is4 = number
+  }
+
   #registerNumber(kind: OperandShape['kind']): number {
     if (kind === 'segment') return this.#random.pick([0, 2, 3, 3, 4, 5])
     if (kind === 'mmx' || this.#mode === 32) return this.#random.below(8)
@@ -190,6 +205,36 @@ export class InstructionEncoder {
     if (this.#refuseRex && field >= 8) return false
     if (!this.#case.inSequence) return true
     return candidates.every((r) => r !== RSP && !this.#case.isPointer(r))
+  }
+
+  /** Base, scale and displacement, and a vector of indices that with them point near a target each. */
+  #chooseIndices({ type }: OperandShape): void {
+    const random = this.#random
+    const { view } = this.#case.record
+    const [bytes, count] = [Number(type.slice(0, 2)) / 8, type.endsWith('x') ? 16 : 32]
+    const base = this.#chooseBase()
+    const scale = random.below(4)
+    const index = this.#chooseIndexRegister()
+    const middle = DATA_ADDRESS + random.between(1024, DATA_BYTES - 1024)
+    this.#sib = (scale << 6) | ((index & 7) << 3) | (base & 7)
+    this.#rexX = index >> 3
+    this.#rmField = 4 | (base & 8)
+    this.#reach(base, middle - this.#segmentBase())
+    for (let at = 0; at < count; at += bytes) {
+      const near = random.oneIn(12) ? random.between(-12000, 12000) : random.between(-1000, 1000)
+      const offset = at < 16 ? xmmOffset(index) + at : OFFSET.ymmHigh + index * 16 + at - 16
+      if (bytes === 4) view.setInt32(offset, near >> scale, true)
+      else set64(view, offset, near >> scale)
+    }
+  }
+  /** Usually another register than the destination and the mask: three different ones are needed. */
+  #chooseIndexRegister(): number {
+    const random = this.#random
+    const same = (a: number, b: number): boolean => a === b && !random.oneIn(40)
+    while (same(this.#vvvv, this.#reg)) this.#vvvv = this.#registerNumber('xmm')
+    let index = this.#registerNumber('xmm')
+    while (same(index, this.#reg) || same(index, this.#vvvv)) index = this.#registerNumber('xmm')
+    return index
   }
 
   /** A target inside the data area, across its pages, or leaving it. */
@@ -391,10 +436,9 @@ export class InstructionEncoder {
   #emit(): void {
     const prefixes = this.#legacyPrefixes()
     for (const prefix of prefixes) this.#case.appendByte(prefix)
-    if (this.#shape.prefix.length === 2 && this.#shape.prefix !== 'NP')
-      this.#case.appendByte(Number.parseInt(this.#shape.prefix, 16))
-    const rex = this.#rex()
-    if (rex) this.#case.appendByte(rex)
+    const { vex } = this.#shape
+    if (vex) this.#vex(vex)
+    else this.#mandatoryPrefixes()
     const { opcode, plusRegister, hasModrm } = this.#shape
     for (const [i, byte] of opcode.entries())
       this.#case.appendByte(plusRegister && i === opcode.length - 1 ? byte + (this.#rmField & 7) : byte)
@@ -409,6 +453,33 @@ export class InstructionEncoder {
       const disp = this.#ripTarget - (CODE_ADDRESS + this.#case.at)
       this.#case.record.view.setInt32(OFFSET.code + displacementAt, disp | 0, true)
     }
+  }
+
+  #mandatoryPrefixes(): void {
+    if (this.#shape.prefix.length === 2 && this.#shape.prefix !== 'NP')
+      this.#case.appendByte(Number.parseInt(this.#shape.prefix, 16))
+    const rex = this.#rex()
+    if (rex) this.#case.appendByte(rex)
+  }
+
+  /** Two or three bytes; what the instruction does not look at is random. */
+  #vex({ l, w, map }: VexShape): void {
+    const random = this.#random
+    const byWidth = this.#form.sized || this.#shape.operands.some((o) => o.type === 'y')
+    const wide = w ?? (byWidth ? (this.#size === 8 ? 1 : 0) : random.below(2))
+    const length = l ?? random.below(2)
+    const pp = ['NP', '66', 'F3', 'F2'].indexOf(this.#shape.prefix)
+    const r = (this.#regField & 8) === 0 ? 0x80 : 0
+    const x = this.#rexX === 0 ? 0x40 : 0
+    const b = (this.#rmField & 8) === 0 ? 0x20 : 0
+    const rest = ((~this.#vvvv & 15) << 3) | (length << 2) | pp
+    if (map === 1 && x && b && wide === 0 && random.oneIn(2)) {
+      this.#case.appendByte(0xc5)
+      return this.#case.appendByte(r | rest)
+    }
+    this.#case.appendByte(0xc4)
+    this.#case.appendByte(r | x | b | map)
+    this.#case.appendByte((wide << 7) | rest)
   }
 
   #legacyPrefixes(): number[] {
@@ -452,7 +523,9 @@ export class InstructionEncoder {
 
   #immediates(): void {
     for (const operand of this.#shape.operands) {
-      if (operand.place === 'immediate') this.#emitImmediate(typeBytes(operand.type, this.#size, this.#form))
+      if (operand.place === 'is4') this.#case.appendByte((this.#is4 << 4) | this.#random.below(16))
+      else if (operand.place === 'immediate')
+        this.#emitImmediate(typeBytes(operand.type, this.#size, this.#form))
       else if (operand.place === 'relative')
         this.#emitRelative(typeBytes(operand.type, this.#mode === 64 ? 4 : this.#size, this.#form))
     }

@@ -12,12 +12,14 @@ import {
   CR4_FSGSBASE,
   CR4_OSFXSR,
   CR4_OSXMMEXCPT,
+  CR4_OSXSAVE,
   CR4_PAE,
   EFER_LMA,
   EFER_LME,
   EFER_NXE,
   EFER_SCE,
 } from '../state/registers.ts'
+import { CPU_MODELS, DEFAULT_CPU_MODEL } from '../system/model.ts'
 import type { Engine } from './engine.ts'
 import {
   CODE_ADDRESS,
@@ -71,9 +73,6 @@ function writeTables(ram: DataView): void {
 const FIXED_FLAGS = 0x202
 
 class InterpreterEngine implements Engine {
-  get recompiled() {
-    return this.#cpu.recompiled
-  }
   readonly name: string
   readonly #ram: Uint8Array
   readonly #cpu: Cpu
@@ -81,14 +80,19 @@ class InterpreterEngine implements Engine {
   #stop = -1
   #errorCode = 0
 
-  constructor(recompile: boolean) {
-    this.name = recompile ? 'jit' : 'interpreter'
+  readonly #extendedState: number
+
+  constructor(model: string, recompile: boolean) {
+    const { name, cr4, xcr0 } = CPU_MODELS.find((candidate) => candidate.name === model)!
+    this.name = `${recompile ? 'jit' : 'interpreter'} (${name})`
+    this.#extendedState = cr4 & CR4_OSXSAVE && xcr0 === 7 ? xcr0 : 0
     const memory = new WebAssembly.Memory({ initial: RAM_BYTES / 65536, maximum: RAM_BYTES / 65536 })
     this.#ram = new Uint8Array(memory.buffer)
     writeTables(new DataView(memory.buffer))
     this.#ram.fill(0xcc, CODE, CODE + PAGE)
     const nothing = () => {}
     this.#cpu = new Cpu({
+      model,
       memory: { memory, bytes: RAM_BYTES, lowBytes: RAM_BYTES },
       ...(recompile ? { recompile: { hotAfter: 1 } } : {}),
       intercept: (vector, errorCode) => {
@@ -145,7 +149,9 @@ class InterpreterEngine implements Engine {
     }
     set(L.CR0, CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG)
     set(L.CR3, PML4)
-    set(L.CR4, CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE)
+    const osxsave = this.#extendedState ? CR4_OSXSAVE : 0
+    set(L.CR4, CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | osxsave)
+    set(L.XCR0, this.#extendedState || 1)
     set(L.EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
     s.setInt32(L.CPL, 3, true)
     s.setInt32(L.FAULT, 0, true)
@@ -227,6 +233,9 @@ class InterpreterEngine implements Engine {
 }
 
 /** A fresh engine for tests. */
-export function createEngine({ recompile = false } = {}): Engine {
-  return new InterpreterEngine(recompile)
+export function createEngine(
+  model: string = DEFAULT_CPU_MODEL,
+  { recompile = false }: { recompile?: boolean } = {},
+): Engine {
+  return new InterpreterEngine(model, recompile)
 }

@@ -20,13 +20,17 @@ import {
   CODE_BYTES,
   DATA_ADDRESS,
   DATA_BYTES,
+  type Mode,
+  newRecord,
   normalizeOutcome,
   OFFSET,
   PAGE_BYTES,
   RECORD_BYTES,
   recordAt,
+  STOP_BREAKPOINT,
   STOP_SYSTEM_CALL,
   STOP_TIMEOUT,
+  set64,
 } from './state-record.ts'
 
 const SOURCE: URL = new URL('../../../../tools/truth/native/harness.c', import.meta.url)
@@ -40,8 +44,21 @@ export class NativeError extends Error {
 export function whyNotNative(): string | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64') return 'needs an x86-64 Linux host'
   if (spawnSync('gcc', ['--version']).status !== 0) return 'needs gcc'
-  if (!/\bfsgsbase\b/.test(readFileSync('/proc/cpuinfo', 'utf8'))) return 'needs a CPU with FSGSBASE'
   return undefined
+}
+
+/** Features whose names in /proc/cpuinfo are not the manual's with the dot as a line; some kernels leave LZCNT's out. */
+const LINUX_NAMES: Readonly<Record<string, string>> = {
+  sse3: 'pni',
+  pcid: 'pcid',
+  lzcnt: 'bmi2',
+  lahf: 'lahf_lm',
+}
+
+/** Whether user mode on this host has an instruction's CPUID feature. */
+export function hostHas(feature: string): boolean {
+  const flags = /^flags\s*: (.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]?.split(' ') ?? []
+  return flags.includes(LINUX_NAMES[feature] ?? feature.replace('.', '_'))
 }
 
 function macros(): string[] {
@@ -115,6 +132,16 @@ export class NativeCpu {
       closeSync(stdout)
     }
     for (let i = 0; i < count; i++) normalizeOutcome(recordAt(outcomes, i * RECORD_BYTES))
+  }
+
+  /** The modes that the host's kernel has: some have no segment for 32-bit code. */
+  modes(): readonly Mode[] {
+    const record = newRecord()
+    record.bytes.fill(0xcc, OFFSET.code, OFFSET.data)
+    set64(record.view, OFFSET.rip, CODE_ADDRESS)
+    record.view.setUint32(OFFSET.mode, 32, true)
+    this.run(record.bytes, record.bytes, 1)
+    return record.view.getUint32(OFFSET.stop, true) === STOP_BREAKPOINT ? [64, 32] : [64]
   }
 
   [Symbol.dispose](): void {

@@ -26,6 +26,9 @@ export interface Variant {
   readonly count: number
 }
 
+/** Groups whose cases have random upper halves of YMM registers. */
+const WIDE: ReadonlySet<Group> = new Set(['bmi', 'avx-float', 'avx-integer', 'fma'])
+
 /** Cases that every form gets at least, over its operand sizes. */
 export const CASES_PER_FORM = 200
 const CASES_PER_SIZE = 70
@@ -70,6 +73,7 @@ export class CaseFactory {
     const { instruction, form, mode, size } = variant
     const seed = (hashString(`${variant.key} ${mode} ${size}`) + Math.imul(index, 0x9e3779b1)) | 0
     this.#generator.begin(record, seed, mode, instruction.mnemonic.toLowerCase())
+    if (WIDE.has(variant.group)) this.#generator.widen(instruction.mnemonic.toLowerCase())
     return this.#generator.emit(instruction, form, size)
   }
 

@@ -49,6 +49,8 @@ export function prepare(c: Preparation, mnemonic: string): void {
     c.put(RBX, DATA_ADDRESS + random.between(0, DATA_BYTES - 200))
   else if (mnemonic.startsWith('maskmov'))
     c.put(RDI, DATA_ADDRESS + random.between(0, DATA_BYTES + (random.oneIn(8) ? 8 : -16)))
+  // Whether bytes that are masked off can fault depends on the implementation.
+  else if (mnemonic === 'vmaskmovdqu') c.put(RDI, DATA_ADDRESS + random.between(0, DATA_BYTES - 16))
   else if (mnemonic === 'leave' || mnemonic === 'enter') {
     if (!random.oneIn(12)) c.put(RBP, DATA_ADDRESS + random.between(256, DATA_BYTES - 16))
   } else if (mnemonic.startsWith('loop') || mnemonic.includes('cxz')) c.put(RCX, random.below(3))
@@ -141,7 +143,7 @@ export function adjust(c: Preparation, mnemonic: string, size: OperandSize, chos
     adjustBounds(c, size, chosen)
     return
   }
-  if (mnemonic === 'ldmxcsr' || mnemonic === 'fxrstor') adjustMxcsr(c, mnemonic, chosen)
+  if (/^(v?ldmxcsr|fxrstor)$/.test(mnemonic)) adjustMxcsr(c, mnemonic, chosen)
 }
 
 /** Quotients that fit are rare among random dividends. */

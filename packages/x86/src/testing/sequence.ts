@@ -27,7 +27,7 @@ const CODE_LIMIT = 210
 
 /** Not in sequences: they store pointers that processors keep differently, load state that only faults, or lose the stack. */
 const NOT_IN_SEQUENCES =
-  /^(fn?stenv|fn?save|fxsave.*|fxrstor.*|frstor|fldenv|ldmxcsr|popf[dq]?|popa[dw]?|leave|enter|ret[nf]?|bound|into|int3|ud[012]|maskmov.*)$/
+  /^(fn?stenv|fn?save|fxsave.*|fxrstor.*|frstor|fldenv|ldmxcsr|popf[dq]?|popa[dw]?|leave|enter|ret[nf]?|bound|into|int3|ud[012]|v?maskmov(q|dqu)|vp?gather.*|vldmxcsr|v?dpp[sd])$/
 
 /** Flags that are read, by mnemonic. */
 function flagsRead(mnemonic: string): number {
@@ -44,10 +44,17 @@ const DEFINED: Readonly<Record<string, number>> = {
     ARITHMETIC_FLAGS,
   ),
   ...all('and or xor test', ARITHMETIC_FLAGS & ~AF),
+  ...all(
+    'vcomiss vcomisd vucomiss vucomisd vptest vtestps vtestpd vpcmpestri vpcmpestrm vpcmpistri vpcmpistrm',
+    ARITHMETIC_FLAGS,
+  ),
   ...all('inc dec', ARITHMETIC_FLAGS & ~CF),
   ...all('mul imul', CF | OF),
   ...all('bt bts btr btc clc stc cmc', CF),
   ...all('bsf bsr cmpxchg8b cmpxchg16b', ZF),
+  ...all('andn blsi blsmsk blsr bzhi', CF | OF | ZF | SF),
+  ...all('bextr', CF | OF | ZF),
+  ...all('lzcnt tzcnt', CF | ZF),
   ...all('sahf', CF | PF | AF | ZF | SF),
   ...all('daa das', CF | PF | AF | ZF | SF),
   ...all('aam aad', SF | ZF | PF),
@@ -152,7 +159,10 @@ export class SequenceGenerator {
   readonly #generator = new CaseGenerator()
   readonly #variants: Readonly<Record<Mode, readonly Variant[]>>
 
+  readonly #wide: boolean
+
   constructor(variants: readonly Variant[]) {
+    this.#wide = variants.some(({ form }) => form.bytes.startsWith('VEX'))
     this.#variants = { 64: sequenceVariants(variants, 64), 32: sequenceVariants(variants, 32) }
   }
 
@@ -161,6 +171,7 @@ export class SequenceGenerator {
     const generator = this.#generator
     const mode: Mode = seed % 8 === 7 && this.#variants[32].length > 0 ? 32 : 64
     generator.begin(record, seed, mode, '', true)
+    if (this.#wide) generator.widen('', true)
     const { random } = generator
     const parts: Part[] = []
     let flags = 0

@@ -25,7 +25,7 @@
  *
  * The machine around a case: linear = virtual addresses, flat segments (64-bit: CS 0x33, SS, DS, ES 0x2B, FS, GS 0;
  * compatibility mode: CS 0x23, all others 0x2B), CPL 3, CR0.AM, CR0.NE, CR4.OSFXSR, CR4.OSXMMEXCPT and CR4.FSGSBASE set,
- * RFLAGS.IF and bit 1 set though a case's RFLAGS does not say so (PUSHF shows them), IOPL 0.
+ * CR4.OSXSAVE and XCR0[2:0] too on a processor with AVX, RFLAGS.IF and bit 1 set though a case's RFLAGS does not say so (PUSHF shows them), IOPL 0.
  * One code page is present, readable and executable, not writable; INT3 fills it behind the code. Two data pages are
  * readable and writable, not executable. Nothing else is mapped. A case ends at its first exception, normally the
  * #BP of the INT3 behind it; RIP is what that exception would push.
@@ -169,6 +169,7 @@ function normalize32(bytes: Uint8Array, view: DataView): void {
   for (let i = 0; i < 8; i++) view.setUint32(gprOffset(i) + 4, 0, true)
   bytes.fill(0, gprOffset(8), gprOffset(16))
   bytes.fill(0, xmmOffset(8), xmmOffset(16))
+  bytes.fill(0, OFFSET.ymmHigh + 128, OFFSET.mode)
   view.setUint32(OFFSET.rip + 4, 0, true)
   bytes.fill(0, OFFSET.fsBase, OFFSET.fx)
 }

@@ -40,6 +40,14 @@ const UNDEFINED: Readonly<Record<string, number>> = {
   aas: OF | SF | ZF | PF,
   aam: OF | AF | CF,
   aad: OF | AF | CF,
+  andn: AF | PF,
+  bextr: AF | SF | PF,
+  bzhi: AF | PF,
+  blsi: AF | PF,
+  blsmsk: AF | PF,
+  blsr: AF | PF,
+  lzcnt: OF | SF | AF | PF,
+  tzcnt: OF | SF | AF | PF,
   daa: OF,
   das: OF,
 }
@@ -64,6 +72,8 @@ export interface UndefinedResults {
   readonly approximate: boolean
   /** The operand is outside the range for which the manual defines a result: the x87 is not compared. */
   readonly outOfRange?: boolean
+  /** Any NaN may stand for another: which of several comes out depends on the processor. */
+  readonly anyNan?: boolean
 }
 
 /** The count of a shift or rotation, masked as the processor does; `input` is the state before it. */
@@ -102,6 +112,7 @@ export function undefinedResults(encoded: Encoded, input: StateRecord): Undefine
     memory: undefinedMemory(encoded),
     approximate: APPROXIMATE.has(encoded.mnemonic),
     outOfRange: isOutOfRange(encoded, input),
+    anyNan: /^vdpp[sd]$/.test(encoded.mnemonic),
   }
 }
 
