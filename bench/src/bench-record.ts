@@ -22,7 +22,7 @@ export async function readRecords(paths: readonly string[]): Promise<BenchRecord
 }
 
 async function readRecord(path: string): Promise<BenchRecord> {
-  const record = parse(await readFile(path, 'utf8'))
+  const record = parse(await readFile(path, 'utf8').catch(() => ''))
   if (record?.version === 1 && Array.isArray(record.measurements) && record.host) return record
   throw new BenchError('TV_BENCH_RECORD', `${path} is no file that --json wrote.`)
 }
