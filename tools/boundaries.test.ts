@@ -8,13 +8,13 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** What each workspace may import of the others; `pure` ones nothing of Node either. */
-const RULES: Record<string, { may: readonly string[]; pure: boolean }> = {
+/** What each workspace may import of the others; `pure` ones nothing of Node either, `isDevelopment` is no part of what is shipped. */
+const RULES: Record<string, { may: readonly string[]; pure: boolean; isDevelopment?: boolean }> = {
   'packages/x86': { may: [], pure: true },
   'packages/vmm': { may: ['@typevisor/x86'], pure: true },
   'packages/host': { may: ['@typevisor/vmm', '@typevisor/x86'], pure: false },
   'packages/cli': { may: ['@typevisor/host'], pure: false },
-  bench: { may: ['@typevisor/host'], pure: false },
+  bench: { may: ['@typevisor/host'], pure: false, isDevelopment: true },
 }
 
 interface Import {
@@ -46,7 +46,11 @@ const isTest = (file: string) => file.endsWith('.test.ts') || file.includes('/te
 /** Packages that a workspace's package.json names. */
 function dependenciesOf(workspace: string): string[] {
   const text = readFileSync(join(ROOT, workspace, 'package.json'), 'utf8')
-  return Object.keys((JSON.parse(text) as { dependencies?: Record<string, string> }).dependencies ?? {})
+  const { dependencies, devDependencies } = JSON.parse(text) as Record<
+    string,
+    Record<string, string> | undefined
+  >
+  return Object.keys({ ...dependencies, ...(RULES[workspace].isDevelopment ? devDependencies : {}) })
 }
 
 describe('import boundaries', () => {

@@ -4,26 +4,10 @@
 //   node guest-process.ts ENGINE MEMORY-MIB KERNEL INITRD COMMAND-LINE
 
 import { createDomain, describeExit, loadEngine } from '@typevisor/host'
+import { Lines } from './lines.ts'
 
 type Hypervisor = Awaited<ReturnType<typeof loadEngine>>
 type Vm = ReturnType<Hypervisor['createVm']>
-
-/** Reads lines from a serial port's bytes. */
-class Lines {
-  #line = ''
-  readonly #onLine: (line: string) => void
-  constructor(onLine: (line: string) => void) {
-    this.#onLine = onLine
-  }
-  take(byte: number): void {
-    if (byte !== 0x0a) {
-      this.#line += String.fromCharCode(byte)
-      return
-    }
-    this.#onLine(this.#line)
-    this.#line = ''
-  }
-}
 
 const [engineName = '', memory = '', kernel = '', initrd = '', commandLine = ''] = process.argv.slice(2)
 const engine = await loadEngine(engineName)

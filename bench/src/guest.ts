@@ -4,60 +4,63 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
-import { buildImage, ImageStore, writeCpio } from '@typevisor/host'
-import { BenchError } from './record.ts'
+import { buildImage, type CpioEntry, ImageStore, writeCpio } from '@typevisor/host'
+import { BenchError, type Width } from './record.ts'
+import { compilerFlags } from './toolchain.ts'
 
 const SOURCES = fileURLToPath(new URL('../vmbench', import.meta.url))
 
 /** Compiles the programs, statically; gives the path of the executable. */
-export function buildPrograms(width: 32 | 64): string {
-  for (const tool of ['make', 'gcc']) {
-    if (spawnSync(tool, ['--version']).error) {
-      throw new BenchError(
-        'TV_BENCH_NO_COMPILER',
-        `The programs are compiled here, and ${tool} is not installed.`,
-      )
-    }
-  }
+export async function buildPrograms(width: Width): Promise<string> {
   const target = `out${width}/vmbench`
-  const { status, stderr } = spawnSync('make', ['-s', '-C', SOURCES, target], { encoding: 'utf8' })
+  const flags = (await compilerFlags(width)).join(' ')
+  const args = ['-s', '-C', SOURCES, target, `EXTRA32=${flags}`]
+  const { status, stderr } = spawnSync('make', args, { encoding: 'utf8' })
   if (status === 0) return join(SOURCES, target)
   const first = stderr.split('\n').find((line) => /error|Error|fatal/.test(line)) ?? stderr.trim()
   throw new BenchError('TV_BENCH_COMPILE', `The programs cannot be compiled for ${width} bits: ${first}`)
 }
 
-/** Names of the programs in the executable, in its order. */
-export function programNames(executable: string): string[] {
-  const { stdout, status } = spawnSync(executable, ['-l'], { encoding: 'utf8' })
-  if (status !== 0) throw new BenchError('TV_BENCH_LIST', `${executable} does not run on this host.`)
-  return stdout
-    .trim()
-    .split('\n')
-    .map((line) => line.split(' ', 1)[0])
-}
-
 export interface Guest {
+  width: Width
   kernel: string
+  kernelVersion: string
   initrd: string
   commandLine: string
 }
 
-/** The image tiny, with the programs and an init of ours laid over its own. */
-export async function buildGuest(executable: string): Promise<Guest & { directory: string }> {
+const IMAGES: Record<Width, string> = { 64: 'tiny', 32: 'tiny32' }
+
+/** The image tiny of that width with files of ours laid over its own. The caller removes `directory`. */
+export async function buildGuest(
+  width: Width,
+  overlay: readonly CpioEntry[],
+): Promise<Guest & { directory: string }> {
   const store = new ImageStore()
+  const name = IMAGES[width]
   const progress = (line: string) => process.stderr.write(`bench: ${line} ...\n`)
-  const image = (await store.find('tiny')) ?? (await buildImage('tiny', { store, progress }))
-  const overlay = writeCpio([
-    { kind: 'file', path: 'init', mode: 0o755, data: await readFile(new URL('init', import.meta.url)) },
-    { kind: 'file', path: 'vmbench', mode: 0o755, data: await readFile(executable) },
-  ])
+  const { directory: from, record } =
+    (await store.find(name)) ?? (await buildImage(name, { store, progress }))
   const directory = await mkdtemp(join(tmpdir(), 'typevisor-bench-'))
   const initrd = join(directory, 'initramfs.gz')
   // Linux unpacks archives one after the other; what comes later replaces what was there.
-  await writeFile(
-    initrd,
-    Buffer.concat([await readFile(join(image.directory, image.record.initrd)), gzipSync(overlay)]),
-  )
-  const kernel = join(image.directory, image.record.kernel)
-  return { directory, kernel, initrd, commandLine: image.record.commandLine }
+  const archives = [await readFile(join(from, record.initrd)), gzipSync(writeCpio(overlay))]
+  await writeFile(initrd, Buffer.concat(archives))
+  const { kernelVersion, commandLine } = record
+  return { directory, width, kernel: join(from, record.kernel), kernelVersion, initrd, commandLine }
+}
+
+/** The guest of the benchmark: its init runs the programs that the command line names. */
+export async function buildBenchGuest(
+  width: Width,
+  executable: string,
+): Promise<Guest & { directory: string }> {
+  return buildGuest(width, [
+    executableFile('init', await readFile(new URL('init', import.meta.url))),
+    executableFile('vmbench', await readFile(executable)),
+  ])
+}
+
+export function executableFile(path: string, data: Uint8Array): CpioEntry {
+  return { kind: 'file', path, mode: 0o755, data }
 }

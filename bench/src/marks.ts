@@ -1,36 +1,49 @@
 // What a guest prints says when a program begins and ends, and the host looks at its own clocks then.
 
-import { BOOT, type Measurement, type Subject } from './record.ts'
+import { BOOT, type Measurement, type Subject, type Width } from './record.ts'
 
-export interface Clocks {
+/** What the host knows of the process at one moment, in seconds and bytes. */
+export interface Sample {
   wall: number
   cpu: number | null
+  peakRssBytes: number | null
+}
+
+interface Ending {
+  program: string
+  from: Sample | undefined
+  to: Sample
+  guestSeconds: number | null
+  ok: boolean
 }
 
 /** Takes the lines of one run to measurements. */
 export class MarkReader {
   readonly #subject: Subject
-  readonly #width: 32 | 64
-  readonly #started: Clocks
-  #begin: { program: string; clocks: Clocks } | undefined
+  readonly #width: Width
+  readonly #started: Sample
+  #begin: { program: string; sample: Sample } | undefined
   #instructions: number | undefined
   readonly measurements: Measurement[] = []
 
-  constructor(subject: Subject, width: 32 | 64, started: Clocks) {
+  constructor(subject: Subject, width: Width, started: Sample) {
     this.#subject = subject
     this.#width = width
     this.#started = started
   }
 
-  line(text: string, clocks: Clocks): void {
+  /** `look` gives what the host knows now; it is asked at marks alone. */
+  line(text: string, look: () => Sample): void {
     const count = /^COUNT (\d+)/.exec(text)
     if (count) return this.#counted(Number(count[1]))
     const mark = /(BENCH INIT|BEGIN|END)(?: (\S+))?(?: (\S+) (\S+))?\s*$/.exec(text)
     if (!mark) return
     const [, kind, program, seconds, status] = mark
-    if (kind === 'BENCH INIT') this.#add(BOOT, this.#started, clocks, null, true)
-    else if (kind === 'BEGIN' && program) this.#begin = { program, clocks }
-    else if (kind === 'END' && program && status) this.#end(program, seconds, status, clocks)
+    const to = look()
+    if (kind === 'BENCH INIT')
+      this.#add({ program: BOOT, from: this.#started, to, guestSeconds: null, ok: true })
+    else if (kind === 'BEGIN' && program) this.#begin = { program, sample: to }
+    else if (kind === 'END' && program && status) this.#end(program, seconds, status, to)
   }
 
   /** After a BEGIN this is where the program starts, after its END where it ends. */
@@ -44,20 +57,14 @@ export class MarkReader {
     this.#instructions = undefined
   }
 
-  #end(program: string, seconds: string, status: string, clocks: Clocks): void {
-    const from = this.#begin?.program === program ? this.#begin.clocks : undefined
+  #end(program: string, seconds: string, status: string, to: Sample): void {
+    const from = this.#begin?.program === program ? this.#begin.sample : undefined
     this.#begin = undefined
     const guest = Number.parseFloat(seconds)
-    this.#add(program, from, clocks, Number.isNaN(guest) ? null : guest, status === 'ok')
+    this.#add({ program, from, to, guestSeconds: Number.isNaN(guest) ? null : guest, ok: status === 'ok' })
   }
 
-  #add(
-    program: string,
-    from: Clocks | undefined,
-    to: Clocks,
-    guestSeconds: number | null,
-    ok: boolean,
-  ): void {
+  #add({ program, from, to, guestSeconds, ok }: Ending): void {
     this.measurements.push({
       subject: this.#subject,
       program,
@@ -65,13 +72,14 @@ export class MarkReader {
       guestSeconds,
       wallSeconds: from ? to.wall - from.wall : null,
       cpuSeconds: from?.cpu != null && to.cpu !== null ? to.cpu - from.cpu : null,
+      peakRssBytes: to.peakRssBytes,
       ok,
     })
   }
 
   /** What did not come to its end. */
   finish(programs: readonly string[]): Measurement[] {
-    const nothing = { guestSeconds: null, wallSeconds: null, cpuSeconds: null, ok: false }
+    const nothing = { guestSeconds: null, wallSeconds: null, cpuSeconds: null, peakRssBytes: null, ok: false }
     const missing = programs.filter((name) => !this.measurements.some(({ program }) => program === name))
     return [
       ...this.measurements,

@@ -11,6 +11,7 @@ export {
 export { cpuModelNames, DEFAULT_ENGINE, engineNames, loadEngine } from './domain/engines.ts'
 export { DomainError, type DomainErrorCode } from './domain/errors.ts'
 export { createMachineHost } from './domain/host.ts'
+export { type DebianArchitecture, type DebianPackage, PrivateApt } from './images/apt.ts'
 export { type BuildOptions, buildImage, imageRecipes, isKnownImage, requireImage } from './images/build.ts'
 export { ImageError, type ImageErrorCode } from './images/errors.ts'
 export { type Image, type ImageRecord, ImageStore, imagesDirectory } from './images/store.ts'

@@ -2,9 +2,7 @@ import { ImageStore, imageRecipes } from '@typevisor/host'
 import { type Command, columns } from '../options.ts'
 import { buildWithProgress } from './build-with-progress.ts'
 
-const KNOWN = imageRecipes()
-  .map(({ name, description }) => `  ${name}  ${description}`)
-  .join('\n')
+const KNOWN = columns(imageRecipes().map(({ name, description }) => [name, description]))
 const NAMES = imageRecipes().map(({ name }) => name)
 
 export const IMAGE_BUILD: Command = {

@@ -11,6 +11,7 @@ import {
   describeExit,
   engineNames,
   ImageStore,
+  imageRecipes,
   isKnownImage,
   loadEngine,
   requireImage,
@@ -33,7 +34,7 @@ export const RUN: Command = {
   name: 'run',
   summary: 'Run an image, or a kernel of your own, with its serial console here.',
   arguments: ['[IMAGE]'],
-  completeArguments: ['tiny'],
+  completeArguments: imageRecipes().map(({ name }) => name),
   options: {
     kernel: { value: 'FILE', help: 'Kernel: bzImage, ELF or Multiboot.', complete: 'file' },
     initrd: { value: 'FILE', help: "Initramfs, or a Multiboot kernel's module.", complete: 'file' },

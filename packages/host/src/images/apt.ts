@@ -20,37 +20,50 @@ export interface DebianPackage {
 const NETWORK =
   /Failed to fetch|Could not (resolve|connect)|Temporary failure|Connection (refused|timed out|failed)|Unable to connect/
 
+/** Debian's names of the architectures that our guests have. */
+export type DebianArchitecture = 'amd64' | 'i386'
+
 export class PrivateApt {
   readonly #directory: string
+  readonly #architecture: DebianArchitecture
   readonly #signal: AbortSignal | undefined
   /** What the last update complained about. */
   #updateWarnings = ''
 
   /** `directory` is an empty one of the caller's, who removes it. */
-  constructor(directory: string, signal?: AbortSignal) {
+  constructor(
+    directory: string,
+    { architecture = 'amd64', signal }: { architecture?: DebianArchitecture; signal?: AbortSignal } = {},
+  ) {
     this.#directory = directory
+    this.#architecture = architecture
     this.#signal = signal
   }
 
-  /** Fetches the package lists. */
-  async update(): Promise<void> {
+  /**
+   * Fetches the package lists. Of archives that are out of step apt keeps none of their lists; the others will do when
+   * they have what is looked for. Gives the complaint about those that are missing.
+   */
+  async update(): Promise<string | undefined> {
     for (const part of ['state/lists/partial', 'cache/archives/partial', 'download']) {
       await mkdir(join(this.#directory, part), { recursive: true })
     }
     await writeFile(join(this.#directory, 'state/status'), '')
     const result = await this.#run('apt-get', ['update'])
     this.#updateWarnings = result.stderr
-    if (result.status !== 0) throw this.#failure('apt-get update', result)
+    if (result.status === 0) return undefined
+    if (!NETWORK.test(result.stderr)) throw this.#failure('apt-get update', result)
+    return firstComplaint(result.stderr)
   }
 
-  /** The newest version of a package for the architecture of the guest. */
+  /** The newest version of a package for the architecture. */
   async show(name: string): Promise<DebianPackage> {
     const result = await this.#run('apt-cache', ['show', '--no-all-versions', name])
     if (result.status === 0) return parsePackage(result.stdout)
     if (NETWORK.test(this.#updateWarnings)) throw networkError(this.#updateWarnings)
     throw new ImageError(
       'TV_IMAGE_PACKAGE',
-      `apt knows no package ${name} for amd64; the image is made from Debian's packages and needs Debian's sources.`,
+      `apt knows no package ${name} for ${this.#architecture}; what is made from Debian's packages needs Debian's sources.`,
     )
   }
 
@@ -88,8 +101,8 @@ export class PrivateApt {
       `Dir::State=${state}`,
       `Dir::State::status=${join(state, 'status')}`,
       `Dir::Cache=${join(this.#directory, 'cache')}`,
-      'APT::Architecture=amd64',
-      'APT::Architectures=amd64',
+      `APT::Architecture=${this.#architecture}`,
+      `APT::Architectures=${this.#architecture}`,
       'Acquire::Languages=none',
       'Acquire::Retries=2',
     ]

@@ -2,11 +2,18 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ImageError } from './errors.ts'
 import { type Image, ImageStore } from './store.ts'
-import { type BuildContext, buildTiny } from './tiny/tiny.ts'
+import { type BuildContext, buildTiny, TINY, TINY32 } from './tiny/tiny.ts'
 
 /** How each image that can be built is made. */
 const RECIPES: Record<string, { description: string; build: (context: BuildContext) => Promise<void> }> = {
-  tiny: { description: "Debian's cloud kernel and a busybox shell on the serial console", build: buildTiny },
+  tiny: {
+    description: "Debian's cloud kernel and a busybox shell on the serial console",
+    build: (context) => buildTiny(TINY, context),
+  },
+  tiny32: {
+    description: "The same of 32 bits, with Debian's kernel for i686",
+    build: (context) => buildTiny(TINY32, context),
+  },
 }
 
 /** The images that `buildImage` knows. */

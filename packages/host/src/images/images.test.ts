@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
@@ -149,6 +149,32 @@ describe('image build', () => {
     await install({ 'apt-get': '', 'apt-cache': 'exit 100' })
     await assert.rejects(build(), { code: 'TV_IMAGE_PACKAGE', message: /Debian's sources/ })
     await nothingLeft()
+  })
+  it('goes on without the lists of an archive that is out of step', async () => {
+    await install({
+      'apt-get':
+        'echo "E: Failed to fetch http://deb.invalid/Packages.xz  File has unexpected size" >&2; exit 100',
+      'apt-cache': 'echo "Package: busybox-static"; echo "Version: 1"',
+    })
+    const progress: string[] = []
+    const building = buildImage('tiny', { store, progress: (line) => progress.push(line) })
+    await assert.rejects(building, { message: /busybox-static names no kernel package/ })
+    assert.match(progress[1], /without the lists .* Failed to fetch .*unexpected size/)
+    await nothingLeft()
+  })
+  it('asks for packages of the architecture of the image', async () => {
+    await install({ 'apt-get': '', 'apt-cache': 'echo "$@" > "$0.log"; exit 100' })
+    for (const [name, architecture] of [
+      ['tiny', 'amd64'],
+      ['tiny32', 'i386'],
+    ]) {
+      await assert.rejects(buildImage(name, { store }), { message: new RegExp(`for ${architecture}`) })
+      const asked = await readFile(join(directory, 'bin', 'apt-cache.log'), 'utf8')
+      assert.match(
+        asked,
+        new RegExp(`APT::Architecture=${architecture} .*APT::Architectures=${architecture} `),
+      )
+    }
   })
   it('says when the device is full', async () => {
     await install({ 'apt-get': 'echo "E: write failed: No space left on device" >&2; exit 100' })

@@ -189,6 +189,30 @@ describe('Linux 64-bit boot protocol', () => {
   })
 })
 
+describe('Linux 32-bit boot protocol', () => {
+  it('enters the unpacked 32-bit kernel without paging, with a zero page', async () => {
+    const { ram, protocol, registers } = await boot({
+      kernel: bzImage(elf32()),
+      commandLine: 'quiet',
+      modules,
+    })
+    assert.equal(protocol, 'linux32')
+    assert.deepEqual([registers.mode, registers.cr0], ['protected32', 0x11])
+    assert.equal(registers.rip, BigInt(LOAD + 8))
+    assert.deepEqual([...ram.read(LOAD + 8, 4)], CODE)
+    const zeroPage = Number(registers.gpr!.rsi)
+    assert.equal(ram.readU32(zeroPage + 0x202), 0x5372_6448)
+    assert.equal(text(ram, ram.readU32(zeroPage + 0x228)), 'quiet')
+    assert.deepEqual([...ram.read(ram.readU32(zeroPage + 0x218), 3)], [1, 2, 3])
+    assert.equal(ram.readU8(zeroPage + 0x1e8), 6)
+  })
+  it('is refused for a kernel of 64 bits, and for what is no bzImage', async () => {
+    for (const kernel of [bzImage(elf64()), elf32()]) {
+      await assert.rejects(boot({ kernel, protocol: 'linux32' }), { code: 'TV_KERNEL_UNSUPPORTED' })
+    }
+  })
+})
+
 describe('Multiboot', () => {
   it('enters an ELF kernel with its magic, information, modules and map', async () => {
     const kernel = withMultibootHeader(elf32(), 3)
@@ -305,6 +329,7 @@ describe('a kernel file that is not one', () => {
       withMultibootHeader(elf32(), 3),
       withMultibootHeader(new Uint8Array(0x200), 0x1_0000, [LOAD + 0x20, LOAD, 0, 0, LOAD]),
       bzImage(elf64({ pvh: LOAD })),
+      bzImage(elf32()),
     ]
     let seed = 7
     const random = (n: number) => {

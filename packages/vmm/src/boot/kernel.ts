@@ -3,22 +3,23 @@ import type { CpuRegisters } from '../hypervisor/hypervisor.ts'
 import type { GuestRam } from '../memory/guest-memory.ts'
 import { addressRanges, memoryMap } from '../memory/memory-map.ts'
 import { BootMemory } from './boot-memory.ts'
-import { type Decompressors, extractVmlinux, isBzImage, parseBzImage } from './bzimage.ts'
+import { type BzImage, type Decompressors, extractVmlinux, isBzImage, parseBzImage } from './bzimage.ts'
 import type { BootContext, BootModule } from './context.ts'
 import { type ElfFile, isElf, loadElf, parseElf, physicalEntry, pvhEntry } from './elf.ts'
+import { bootLinux32 } from './linux32.ts'
 import { bootLinux64 } from './linux64.ts'
 import { bootMultiboot, findMultibootHeader } from './multiboot.ts'
 import { LONG_MODE, writeIdentityPageTables } from './page-tables.ts'
 import { bootPvh } from './pvh.ts'
 
-export type BootProtocol = 'pvh' | 'linux64' | 'multiboot' | 'elf'
+export type BootProtocol = 'pvh' | 'linux64' | 'linux32' | 'multiboot' | 'elf'
 
 export interface KernelImage {
   kernel: Uint8Array
   commandLine?: string
   /** For Linux the first is the initramfs. */
   modules?: readonly BootModule[]
-  /** How to enter it; by default what the file offers: PVH, then Linux's 64-bit entry, Multiboot, the ELF entry. */
+  /** How to enter it; by default what the file offers: PVH, then Linux's own entries, Multiboot, the ELF entry. */
   protocol?: BootProtocol
 }
 
@@ -60,18 +61,17 @@ async function bootBzImage(
   const { protocol } = image
   if (protocol === 'multiboot' || protocol === 'elf') throw noSuchEntry(protocol)
   const bzImage = parseBzImage(image.kernel)
-  if (protocol !== 'linux64') {
-    const vmlinux = await extractVmlinux(image.kernel, decompressors)
-    const elf = parseElf(vmlinux)
-    const entry = pvhEntry(elf)
-    if (entry !== undefined) {
-      const result = pvh(elf, entry, context)
-      release(vmlinux)
-      return result
-    }
-    if (protocol === 'pvh') throw noSuchEntry(protocol)
+  if (protocol === 'linux64') return { protocol, registers: bootLinux64(bzImage, context) }
+  const vmlinux = await extractVmlinux(image.kernel, decompressors)
+  const elf = parseElf(vmlinux)
+  const entry = protocol === 'linux32' ? undefined : pvhEntry(elf)
+  if (entry === undefined && protocol === 'pvh') throw noSuchEntry(protocol)
+  if (entry === undefined && protocol === undefined && elf.bits === 64) {
+    return { protocol: 'linux64', registers: bootLinux64(bzImage, context) }
   }
-  return { protocol: 'linux64', registers: bootLinux64(bzImage, context) }
+  const result = entry === undefined ? linux32(bzImage, elf, context) : pvh(elf, entry, context)
+  release(vmlinux)
+  return result
 }
 
 /** Gives tens of megabytes back now rather than at some later garbage collection; what is small may share its buffer. */
@@ -83,7 +83,7 @@ function bootElf(image: KernelImage, context: BootContext): BootResult {
   const elf = parseElf(image.kernel)
   const entry = pvhEntry(elf)
   const { protocol } = image
-  if (protocol === 'linux64') throw noSuchEntry(protocol)
+  if (protocol === 'linux64' || protocol === 'linux32') throw noSuchEntry(protocol)
   if (entry !== undefined && (protocol === undefined || protocol === 'pvh')) return pvh(elf, entry, context)
   if (protocol === 'pvh') throw noSuchEntry(protocol)
   if (protocol !== 'elf' && findMultibootHeader(image.kernel)) return multiboot(image, context)
@@ -94,6 +94,10 @@ function bootElf(image: KernelImage, context: BootContext): BootResult {
 function pvh(elf: ElfFile, entry: number, context: BootContext): BootResult {
   loadElf(elf, context.ram, context.memory)
   return { protocol: 'pvh', registers: bootPvh(entry, context) }
+}
+
+function linux32(bzImage: BzImage, elf: ElfFile, context: BootContext): BootResult {
+  return { protocol: 'linux32', registers: bootLinux32(bzImage, elf, context) }
 }
 
 function multiboot(image: KernelImage, context: BootContext): BootResult {

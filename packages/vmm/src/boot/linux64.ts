@@ -1,73 +1,29 @@
-// Linux documentation, "The Linux/x86 Boot Protocol", "64-bit Boot Protocol", and "Zero Page".
+// Linux documentation, "The Linux/x86 Boot Protocol", "64-bit Boot Protocol".
 
 import { KernelError } from '../errors.ts'
 import type { CpuRegisters } from '../hypervisor/hypervisor.ts'
-import { ByteWriter, cString } from './byte-writer.ts'
 import type { BzImage } from './bzimage.ts'
 import type { BootContext } from './context.ts'
 import { LONG_MODE, writeIdentityPageTables } from './page-tables.ts'
+import { writeZeroPage } from './zero-page.ts'
 
-const HEADER = 0x1f1
 const ENTRY_64 = 0x200
-const LOADER_UNDEFINED = 0xff
-const E820_TABLE = 0x2d0
-const E820_ENTRY_SIZE = 20
 
 /** Loads the protected-mode kernel at its preferred address; it unpacks itself from there. */
 export function bootLinux64(image: BzImage, context: BootContext): CpuRegisters {
-  const { ram, memory, commandLine, modules } = context
+  const { ram, memory } = context
   if (!image.has64BitEntry)
     throw new KernelError('TV_KERNEL_UNSUPPORTED', 'The bzImage is not a 64-bit kernel.')
   const kernel = image.file.slice(image.setupBytes, image.file.length - image.setupBytes)
   memory.claim(image.prefAddress, Math.max(image.initSize, kernel.length), 'kernel')
   ram.write(image.prefAddress, kernel)
-  const zeroPage = new ByteWriter(4096)
-  const headerEnd = 0x202 + image.file.u8(0x201)
-  zeroPage.set(HEADER, image.file.slice(HEADER, headerEnd - HEADER))
-  zeroPage.u8(0x210, LOADER_UNDEFINED)
-  writeCommandLine(zeroPage, commandLine, image, context)
-  const initrd = modules[0]?.data
-  if (initrd) {
-    const gpa = memory.allocateHigh(initrd.length, 'initramfs', image.initrdMax + 1)
-    ram.write(gpa, initrd)
-    zeroPage.u32(0x218, gpa).u32(0x21c, initrd.length)
-  }
-  writeMemoryMap(zeroPage, context)
-  const gpa = memory.allocateLow(4096, 'zero page')
-  ram.write(gpa, zeroPage.bytes)
+  const zeroPage = writeZeroPage(image, context)
   return {
     mode: 'long64',
     rip: BigInt(image.prefAddress + ENTRY_64),
     rflags: 2,
     ...LONG_MODE,
     cr3: writeIdentityPageTables(ram, memory),
-    gpr: { rsi: BigInt(gpa) },
+    gpr: { rsi: BigInt(zeroPage) },
   }
-}
-
-function writeCommandLine(
-  zeroPage: ByteWriter,
-  text: string,
-  image: BzImage,
-  { ram, memory }: BootContext,
-): void {
-  const bytes = cString(text)
-  if (bytes.length - 1 > image.commandLineMax) {
-    const message = `The kernel takes a command line of at most ${image.commandLineMax} bytes.`
-    throw new KernelError('TV_KERNEL_UNSUPPORTED', message)
-  }
-  const gpa = memory.allocateLow(bytes.length, 'command line')
-  ram.write(gpa, bytes)
-  zeroPage.u32(0x228, gpa)
-}
-
-function writeMemoryMap(zeroPage: ByteWriter, { ranges, rsdp }: BootContext): void {
-  zeroPage.u64(0x070, rsdp).u8(0x1e8, ranges.length)
-  ranges.forEach(({ base, length, type }, i) => {
-    const at = E820_TABLE + i * E820_ENTRY_SIZE
-    zeroPage
-      .u64(at, base)
-      .u64(at + 8, length)
-      .u32(at + 16, type)
-  })
 }

@@ -4,14 +4,24 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { type CpioEntry, writeCpio } from '../../cpio/cpio.ts'
-import { type DebianPackage, PrivateApt } from '../apt.ts'
+import { type DebianArchitecture, type DebianPackage, PrivateApt } from '../apt.ts'
 import { ImageError } from '../errors.ts'
 import type { ImageRecord } from '../store.ts'
 import { appletNames } from './applets.ts'
 
-const META_PACKAGE = 'linux-image-cloud-amd64'
+/** Which of Debian's kernels, and the architecture of all packages. */
+export interface TinyVariant {
+  architecture: DebianArchitecture
+  /** The package that depends on the current kernel's. */
+  metaPackage: string
+}
+
+export const TINY: TinyVariant = { architecture: 'amd64', metaPackage: 'linux-image-cloud-amd64' }
+/** Debian has no cloud kernel for 32 bits; this is the one without PAE. */
+export const TINY32: TinyVariant = { architecture: 'i386', metaPackage: 'linux-image-686' }
+
 const BUSYBOX_PACKAGE = 'busybox-static'
-/** What the power button needs; everything else that a shell needs is built into Debian's cloud kernel. */
+/** What the power button needs; everything else that a shell needs is built into Debian's kernels. */
 const MODULES = ['kernel/drivers/acpi/button.ko', 'kernel/drivers/input/evdev.ko'] as const
 
 export interface BuildContext {
@@ -24,14 +34,18 @@ export interface BuildContext {
   signal?: AbortSignal
 }
 
-/** Debian's current cloud kernel, and busybox in an initramfs. */
-export async function buildTiny(context: BuildContext): Promise<void> {
+/** Debian's current kernel, and busybox in an initramfs. */
+export async function buildTiny(
+  { architecture, metaPackage }: TinyVariant,
+  context: BuildContext,
+): Promise<void> {
   const { scratch, target, progress, signal } = context
-  const apt = new PrivateApt(scratch, signal)
+  const apt = new PrivateApt(scratch, { architecture, ...(signal ? { signal } : {}) })
   progress("Fetching Debian's package lists")
-  await apt.update()
+  const missing = await apt.update()
+  if (missing !== undefined) progress(`Going on without the lists that apt did not get: ${missing}`)
   const busybox = await apt.show(BUSYBOX_PACKAGE)
-  const kernel = await apt.show(kernelPackage(await apt.show(META_PACKAGE)))
+  const kernel = await apt.show(kernelPackage(await apt.show(metaPackage)))
   const root = join(scratch, 'root')
   for (const each of [kernel, busybox]) {
     progress(`Downloading ${each.name} ${each.version} (${(each.bytes / 1e6).toFixed(1)} MB)`)
@@ -64,7 +78,7 @@ export async function buildTiny(context: BuildContext): Promise<void> {
 function kernelPackage(meta: DebianPackage): string {
   const name = meta.depends.find((each) => each.startsWith('linux-image-'))
   if (name) return name
-  throw new ImageError('TV_IMAGE_PACKAGE', `Debian's ${META_PACKAGE} names no kernel package.`)
+  throw new ImageError('TV_IMAGE_PACKAGE', `Debian's ${meta.name} names no kernel package.`)
 }
 
 async function initramfs(root: string, kernelVersion: string): Promise<CpioEntry[]> {
