@@ -9,6 +9,7 @@ export {
 } from './boot/bzimage.ts'
 export type { BootModule } from './boot/context.ts'
 export { type BootProtocol, type BootResult, type KernelImage, loadKernel } from './boot/kernel.ts'
+export { unlz4Legacy } from './boot/lz4.ts'
 export type { Clock, Timer, TimerClock, WallClock } from './clock/clock.ts'
 export type { ByteSink } from './devices/pc/uart16550/uart16550.ts'
 export {
