@@ -15,6 +15,7 @@ const RULES: Record<string, { may: readonly string[]; pure: boolean }> = {
   'packages/host': { may: ['@typevisor/vmm', '@typevisor/x86'], pure: false },
   'packages/cli': { may: ['@typevisor/host'], pure: false },
   bench: { may: ['@typevisor/host'], pure: false },
+  'examples/browser': { may: ['@typevisor/vmm', '@typevisor/x86'], pure: false },
 }
 
 interface Import {
@@ -46,7 +47,8 @@ const isTest = (file: string) => file.endsWith('.test.ts') || file.includes('/te
 /** Packages that a workspace's package.json names. */
 function dependenciesOf(workspace: string): string[] {
   const text = readFileSync(join(ROOT, workspace, 'package.json'), 'utf8')
-  return Object.keys((JSON.parse(text) as { dependencies?: Record<string, string> }).dependencies ?? {})
+  const { dependencies, devDependencies } = JSON.parse(text) as Record<string, Record<string, string>>
+  return Object.keys({ ...dependencies, ...devDependencies })
 }
 
 describe('import boundaries', () => {
@@ -55,7 +57,9 @@ describe('import boundaries', () => {
     assert.deepEqual(importsOf(source), ['one', 'two', 'three', 'four', 'five', 'six'])
   })
   it('have a rule for every package', () => {
-    const packages = readdirSync(join(ROOT, 'packages')).map((name) => `packages/${name}`)
+    const packages = ['packages', 'examples'].flatMap((folder) =>
+      readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`),
+    )
     assert.deepEqual(
       packages.filter((name) => !(name in RULES)),
       [],
