@@ -11,9 +11,16 @@ export interface GuestOptions {
 
 export type FileKind = 'kernel' | 'initramfs'
 
+export interface GuestFiles {
+  kernel: Uint8Array<ArrayBuffer>
+  initrd: Uint8Array<ArrayBuffer> | undefined
+}
+
 /** What the page tells the worker. */
 export type Request =
-  | { kind: 'start'; guest: GuestOptions }
+  /** Make the machine; its files are still on the way. */
+  | { kind: 'make'; guest: GuestOptions }
+  | { kind: 'boot'; files: GuestFiles }
   | { kind: 'input'; bytes: Uint8Array }
   /** So many bytes of output are on the screen. */
   | { kind: 'shown'; bytes: number }
@@ -21,8 +28,6 @@ export type Request =
 
 /** What the worker tells the page. */
 export type Report =
-  /** `total` is undefined when the server does not tell it. */
-  | { kind: 'download'; file: FileKind; received: number; total: number | undefined }
   | { kind: 'running' }
   | { kind: 'output'; bytes: Uint8Array<ArrayBuffer> }
   | { kind: 'time'; nanoseconds: number }

@@ -1,4 +1,4 @@
-import type { GuestOptions, Report, Request } from '../messages.ts'
+import type { GuestFiles, GuestOptions, Report, Request } from '../messages.ts'
 
 /** A machine in a worker of its own. What it reports after `end` is not heard. */
 export class MachineWorker {
@@ -11,7 +11,13 @@ export class MachineWorker {
       const message = `A bug in Typevisor, or in this browser: ${event.message || 'the worker does not start'}.`
       onReport({ kind: 'failed', code: 'TV_INTERNAL', message })
     }
-    this.#send({ kind: 'start', guest })
+    this.#send({ kind: 'make', guest })
+  }
+
+  /** Boots it; the files are given away. */
+  boot(files: GuestFiles): void {
+    const { kernel, initrd } = files
+    this.#send({ kind: 'boot', files }, initrd ? [kernel.buffer, initrd.buffer] : [kernel.buffer])
   }
 
   input(bytes: Uint8Array): void {
@@ -32,7 +38,7 @@ export class MachineWorker {
     this.#worker.terminate()
   }
 
-  #send(request: Request): void {
-    this.#worker.postMessage(request)
+  #send(request: Request, transfer: Transferable[] = []): void {
+    this.#worker.postMessage(request, transfer)
   }
 }

@@ -1,5 +1,6 @@
 import { describeError } from '../errors.ts'
-import type { Report } from '../messages.ts'
+import type { FileKind, Report } from '../messages.ts'
+import { downloadFiles } from './download.ts'
 import { element } from './element.ts'
 import { MachineWorker } from './machine-worker.ts'
 import { guestOptions } from './options.ts'
@@ -23,6 +24,7 @@ const status = new StatusLine()
 const panel = new Panel(start)
 const console = new Console(element('terminal'), (bytes) => machine?.input(bytes))
 let machine: MachineWorker | undefined
+let downloads: AbortController | undefined
 
 restart.addEventListener('click', start)
 power.addEventListener('click', () => {
@@ -33,27 +35,37 @@ element('keys').append(...KEYS.map(([label, text]) => keyButton(label, text)))
 start()
 
 /** Begins with a new machine, whatever became of the last one. */
-function start(): void {
-  machine?.end()
-  machine = undefined
+async function start(): Promise<void> {
+  end()
   console.clear()
   status.reset()
   panel.showDownloads()
   enter('loading')
+  const { signal } = (downloads = new AbortController())
   try {
     const guest = guestOptions(new URL(location.href), document.baseURI, console.size)
     status.machine(guest)
     machine = new MachineWorker(guest, onReport)
+    const files = await downloadFiles(guest, { onProgress, signal })
+    if (!signal.aborted) machine.boot(files)
   } catch (error) {
-    onReport({ kind: 'failed', ...describeError(error) })
+    if (!signal.aborted) onReport({ kind: 'failed', ...describeError(error) })
   }
+}
+
+function end(): void {
+  downloads?.abort()
+  machine?.end()
+  machine = undefined
+}
+
+function onProgress(file: FileKind, received: number, total: number | undefined): void {
+  panel.download(file, received, total)
+  status.loaded(file, received)
 }
 
 function onReport(report: Report): void {
   switch (report.kind) {
-    case 'download':
-      panel.download(report.file, report.received, report.total)
-      return status.loaded(report.file, report.received)
     case 'running':
       panel.hide()
       return enter('running')
@@ -65,6 +77,7 @@ function onReport(report: Report): void {
       enter('ended')
       return panel.showEnd(report.message, report.report)
     case 'failed':
+      end()
       enter('failed')
       return panel.showError(report.message, report.code)
   }

@@ -7,10 +7,9 @@ import {
   writeAcpiTables,
 } from '@typevisor/vmm'
 import { describeError } from '../errors.ts'
-import type { FileKind, GuestOptions, Report, Request } from '../messages.ts'
+import type { GuestFiles, GuestOptions, Report, Request } from '../messages.ts'
 import { MachineClock } from './clock.ts'
 import { decompressors } from './decompress.ts'
-import { download } from './download.ts'
 import { engineByName } from './engines.ts'
 import { createMachineHost } from './host.ts'
 import { checkInitramfs } from './initramfs.ts'
@@ -18,30 +17,60 @@ import { SerialOutput } from './serial-output.ts'
 
 const TIME_INTERVAL_MS = 250
 
+interface Made {
+  machine: Machine
+  clock: MachineClock
+  guest: GuestOptions
+}
+
 const report = (message: Report, transfer: Transferable[] = []) => postMessage(message, transfer)
 const output = new SerialOutput((bytes) => report({ kind: 'output', bytes }, [bytes.buffer]))
-let machine: Machine | undefined
+let made: Made | undefined
 const input = new SerialInput({
-  send: (bytes) => machine?.serialInput(bytes) ?? 0,
+  send: (bytes) => made?.machine.serialInput(bytes) ?? 0,
   source: { pause: () => {}, resume: () => {} },
 })
 
 addEventListener('message', ({ data }: MessageEvent<Request>) => {
   switch (data.kind) {
-    case 'start':
-      return void run(data.guest)
+    case 'make':
+      return makeMachine(data.guest)
+    case 'boot':
+      return void run(data.files)
     case 'input':
       return input.push(data.bytes)
     case 'shown':
       return output.shown(data.bytes)
     case 'power-button':
-      return machine?.powerButton()
+      return made?.machine.powerButton()
   }
 })
 
-async function run(guest: GuestOptions): Promise<void> {
+/** Takes longer than all else here but the guest, so it is done while the files are on the way. */
+function makeMachine(guest: GuestOptions): void {
   try {
-    machine = await boot(guest)
+    const { memoryBytes, cpu } = guest
+    const clock = new MachineClock()
+    const machine = new Machine({
+      hypervisor: engineByName(guest.engine),
+      memoryBytes,
+      ...(cpu === undefined ? {} : { model: cpu }),
+      serial: output,
+      onSerialRoom: () => input.room(),
+      debugConsole: { write: () => {} },
+      host: createMachineHost(clock, () => output.congestion()),
+    })
+    made = { machine, clock, guest }
+  } catch (error) {
+    report({ kind: 'failed', ...describeError(error) })
+  }
+}
+
+async function run(files: GuestFiles): Promise<void> {
+  if (!made) return // and that was reported
+  const { machine } = made
+  try {
+    await boot(made, files)
     report({ kind: 'running' })
     input.room()
     const timer = setInterval(reportTime, TIME_INTERVAL_MS, machine)
@@ -56,44 +85,14 @@ async function run(guest: GuestOptions): Promise<void> {
   }
 }
 
-/** A machine with its kernel in RAM. It is made while its files are on the way. */
-async function boot(guest: GuestOptions): Promise<Machine> {
-  const files = downloadFiles(guest)
-  files.catch(() => {}) // it is looked at below, unless no machine can be made
-  const { memoryBytes, cpu, commandLine } = guest
-  const clock = new MachineClock()
-  const made = new Machine({
-    hypervisor: engineByName(guest.engine),
-    memoryBytes,
-    ...(cpu === undefined ? {} : { model: cpu }),
-    serial: output,
-    onSerialRoom: () => input.room(),
-    debugConsole: { write: () => {} },
-    host: createMachineHost(clock, () => output.congestion()),
-  })
-  const rsdp = writeAcpiTables(made.ram, { cpus: 1 })
-  const { kernel, initrd } = await files
-  if (initrd && isBzImage(kernel)) await checkInitramfs(initrd, memoryBytes)
-  const image = { kernel, modules: initrd ? [{ data: initrd }] : [], commandLine }
-  const { registers } = await loadKernel(image, { ram: made.ram, rsdp, decompressors })
-  made.start(registers)
+/** Puts the files into RAM and the processor to the kernel's entry. */
+async function boot({ machine, clock, guest }: Made, { kernel, initrd }: GuestFiles): Promise<void> {
+  const rsdp = writeAcpiTables(machine.ram, { cpus: 1 })
+  if (initrd && isBzImage(kernel)) await checkInitramfs(initrd, guest.memoryBytes)
+  const image = { kernel, modules: initrd ? [{ data: initrd }] : [], commandLine: guest.commandLine }
+  const { registers } = await loadKernel(image, { ram: machine.ram, rsdp, decompressors })
+  machine.start(registers)
   clock.start()
-  return made
-}
-
-async function downloadFiles({ kernel, initrd, memoryBytes }: GuestOptions) {
-  const fetchFile = (what: FileKind, url: string) =>
-    download({
-      url,
-      what,
-      maxBytes: memoryBytes,
-      onProgress: (received, total) => report({ kind: 'download', file: what, received, total }),
-    })
-  const [kernelFile, initrdFile] = await Promise.all([
-    fetchFile('kernel', kernel),
-    initrd === undefined ? undefined : fetchFile('initramfs', initrd),
-  ])
-  return { kernel: kernelFile, initrd: initrdFile }
 }
 
 function reportTime(machine: Machine): void {

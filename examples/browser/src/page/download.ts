@@ -1,21 +1,38 @@
 import { MemorySizeError } from '@typevisor/vmm'
 import { PageError } from '../errors.ts'
-import type { FileKind } from '../messages.ts'
+import type { FileKind, GuestFiles, GuestOptions } from '../messages.ts'
 
 const REPORT_INTERVAL_MS = 50
 
-export interface DownloadOptions {
+/** `total` is undefined when the server does not tell it. */
+export type OnProgress = (file: FileKind, received: number, total: number | undefined) => void
+
+interface DownloadOptions {
   url: string
   what: FileKind
   /** What is larger is given up. */
   maxBytes: number
-  onProgress: (received: number, total: number | undefined) => void
+  onProgress: OnProgress
+  signal: AbortSignal
 }
 
-/** A file by its URL, with progress on the way. */
-export async function download(options: DownloadOptions): Promise<Uint8Array> {
-  const { url, what } = options
-  const response = await fetch(url).catch((cause: unknown) => {
+/** All files of a guest at once, with progress on the way. */
+export async function downloadFiles(
+  { kernel, initrd, memoryBytes }: GuestOptions,
+  { onProgress, signal }: { onProgress: OnProgress; signal: AbortSignal },
+): Promise<GuestFiles> {
+  const fetchFile = (what: FileKind, url: string) =>
+    download({ url, what, maxBytes: memoryBytes, onProgress, signal })
+  const [kernelFile, initrdFile] = await Promise.all([
+    fetchFile('kernel', kernel),
+    initrd === undefined ? undefined : fetchFile('initramfs', initrd),
+  ])
+  return { kernel: kernelFile, initrd: initrdFile }
+}
+
+async function download(options: DownloadOptions): Promise<Uint8Array<ArrayBuffer>> {
+  const { url, what, signal } = options
+  const response = await fetch(url, { signal }).catch((cause: unknown) => {
     throw failed(options, 'the server cannot be reached, or does not allow it to this page', cause)
   })
   if (response.status === 404 || response.status === 410) {
@@ -26,7 +43,7 @@ export async function download(options: DownloadOptions): Promise<Uint8Array> {
   const chunks = await receive(response.body, total, options)
   const received = chunks.reduce((sum, { length }) => sum + length, 0)
   if (total !== undefined && received !== total) throw failed(options, 'it ended early')
-  options.onProgress(received, received)
+  options.onProgress(what, received, received)
   return join(chunks, received)
 }
 
@@ -61,11 +78,11 @@ async function receive(
     }
     if (performance.now() - reported < REPORT_INTERVAL_MS) continue
     reported = performance.now()
-    options.onProgress(received, total)
+    options.onProgress(options.what, received, total)
   }
 }
 
-function join(chunks: readonly Uint8Array[], length: number): Uint8Array {
+function join(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length)
   let at = 0
   for (const chunk of chunks) {
