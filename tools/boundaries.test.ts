@@ -14,7 +14,7 @@ const RULES: Record<string, { may: readonly string[]; pure: boolean }> = {
   'packages/vmm': { may: ['@typevisor/x86'], pure: true },
   'packages/host': { may: ['@typevisor/vmm', '@typevisor/x86'], pure: false },
   'packages/cli': { may: ['@typevisor/host'], pure: false },
-  bench: { may: ['@typevisor/host'], pure: false },
+  bench: { may: ['@typevisor/host', '@typevisor/example-browser'], pure: false },
   'examples/browser': { may: ['@typevisor/vmm', '@typevisor/x86'], pure: false },
 }
 
