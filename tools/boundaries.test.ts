@@ -8,13 +8,14 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** What each workspace may import of the others; `pure` ones nothing of Node either, `isDevelopment` is no part of what is shipped. */
-const RULES: Record<string, { may: readonly string[]; pure: boolean; isDevelopment?: boolean }> = {
+/** What each workspace may import of the others; `pure` ones nothing of Node either. */
+const RULES: Record<string, { may: readonly string[]; pure: boolean }> = {
   'packages/x86': { may: [], pure: true },
   'packages/vmm': { may: ['@typevisor/x86'], pure: true },
   'packages/host': { may: ['@typevisor/vmm', '@typevisor/x86'], pure: false },
   'packages/cli': { may: ['@typevisor/host'], pure: false },
-  bench: { may: ['@typevisor/host'], pure: false, isDevelopment: true },
+  bench: { may: ['@typevisor/host', '@typevisor/example-browser'], pure: false },
+  'examples/browser': { may: ['@typevisor/vmm', '@typevisor/x86'], pure: false },
 }
 
 interface Import {
@@ -46,11 +47,8 @@ const isTest = (file: string) => file.endsWith('.test.ts') || file.includes('/te
 /** Packages that a workspace's package.json names. */
 function dependenciesOf(workspace: string): string[] {
   const text = readFileSync(join(ROOT, workspace, 'package.json'), 'utf8')
-  const { dependencies, devDependencies } = JSON.parse(text) as Record<
-    string,
-    Record<string, string> | undefined
-  >
-  return Object.keys({ ...dependencies, ...(RULES[workspace].isDevelopment ? devDependencies : {}) })
+  const { dependencies, devDependencies } = JSON.parse(text) as Record<string, Record<string, string>>
+  return Object.keys({ ...dependencies, ...devDependencies })
 }
 
 describe('import boundaries', () => {
@@ -59,7 +57,9 @@ describe('import boundaries', () => {
     assert.deepEqual(importsOf(source), ['one', 'two', 'three', 'four', 'five', 'six'])
   })
   it('have a rule for every package', () => {
-    const packages = readdirSync(join(ROOT, 'packages')).map((name) => `packages/${name}`)
+    const packages = ['packages', 'examples'].flatMap((folder) =>
+      readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`),
+    )
     assert.deepEqual(
       packages.filter((name) => !(name in RULES)),
       [],

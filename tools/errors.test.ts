@@ -8,7 +8,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 function codesInSources(): Set<string> {
   const codes = new Set<string>()
-  for (const folder of ['packages', 'bench']) {
+  for (const folder of ['packages', 'bench', 'examples']) {
     for (const file of readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })) {
       if (!file.endsWith('.ts') || file.endsWith('.test.ts') || file.includes('node_modules')) continue
       const source = readFileSync(join(ROOT, folder, file), 'utf8')

@@ -33,8 +33,8 @@ export interface Measurement {
 /** Something that cannot be measured here: one sentence with a stable code. */
 export class BenchError extends Error {
   readonly code: `TV_BENCH_${string}`
-  constructor(code: `TV_BENCH_${string}`, message: string) {
-    super(message)
+  constructor(code: `TV_BENCH_${string}`, message: string, options?: { cause?: unknown }) {
+    super(message, options)
     this.code = code
   }
 }

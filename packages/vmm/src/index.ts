@@ -8,7 +8,9 @@ export {
   parseBzImage,
 } from './boot/bzimage.ts'
 export type { BootModule } from './boot/context.ts'
+export { initramfsFormat } from './boot/initramfs.ts'
 export { type BootProtocol, type BootResult, type KernelImage, loadKernel } from './boot/kernel.ts'
+export { unlz4Legacy } from './boot/lz4.ts'
 export type { Clock, Timer, TimerClock, WallClock } from './clock/clock.ts'
 export type { ByteSink } from './devices/pc/uart16550/uart16550.ts'
 export {
@@ -22,5 +24,6 @@ export { type CreateCpu, type EmulatedCpu, emulated } from './hypervisor/emulate
 export type { CpuRegisters, EngineName, Exit, Hypervisor, Vcpu, Vm } from './hypervisor/hypervisor.ts'
 export type { MachineExit } from './machine/exit.ts'
 export { Machine, type MachineHost, type MachineOptions } from './machine/machine.ts'
+export { type InputSource, SerialInput } from './machine/serial-input.ts'
 export { allocateGuestMemory, type GuestMemory, GuestRam } from './memory/guest-memory.ts'
 export { addressRanges, memoryMap } from './memory/memory-map.ts'

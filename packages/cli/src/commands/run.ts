@@ -15,11 +15,11 @@ import {
   isKnownImage,
   loadEngine,
   requireImage,
+  SerialInput,
 } from '@typevisor/host'
 import { OutputFileError, UsageError } from '../errors.ts'
 import { type Command, type CommandInput, parseMemory } from '../options.ts'
 import { CONSOLE_HELP, EscapeKeys } from '../run/escape-keys.ts'
-import { SerialInput } from '../run/serial-input.ts'
 import { SerialOutput } from '../run/serial-output.ts'
 import { handleSignals } from '../run/signals.ts'
 import { enterRawMode } from '../run/terminal.ts'

@@ -15,16 +15,6 @@ function sample(): Uint8Array {
   return bytes
 }
 
-/** An LZ4 legacy frame with one block. */
-function legacyFrame(block: readonly number[]): Uint8Array {
-  const frame = Uint8Array.from([0x02, 0x21, 0x4c, 0x18, 0, 0, 0, 0, ...block])
-  new DataView(frame.buffer).setUint32(4, block.length, true)
-  return frame
-}
-
-/** "abcabcabcabc" + "xyzzy": a match that overlaps itself, then literals. */
-const LZ4_BLOCK = [0x35, 0x61, 0x62, 0x63, 3, 0, 0x50, 0x78, 0x79, 0x7a, 0x7a, 0x79]
-
 const STREAMS = {
   gzip: async () => gzipSync(sample()),
   zstd: async () => zstdCompressSync(sample()),
@@ -53,31 +43,3 @@ for (const [kind, make] of Object.entries(STREAMS)) {
     })
   })
 }
-
-describe('lz4', () => {
-  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
-  it('unpacks literals and matches that overlap themselves', async () => {
-    assert.equal(text(await decompressors.lz4(legacyFrame(LZ4_BLOCK), 17)), 'abcabcabcabcxyzzy')
-  })
-  it('reads lengths that go on', async () => {
-    const block = [0xf0, 255, 1, ...new Array(271).fill(0x61)]
-    assert.equal(text(await decompressors.lz4(legacyFrame(block), 1000)), 'a'.repeat(271))
-  })
-  it('rejects every truncation', async () => {
-    const frame = legacyFrame(LZ4_BLOCK)
-    for (let length = 8; length < frame.length; length++) {
-      await assert.rejects(decompressors.lz4(frame.subarray(0, length), 17), `cut at ${length}`)
-      await assert.rejects(
-        decompressors.lz4(legacyFrame(LZ4_BLOCK.slice(0, length - 8)), 17).then((b) => {
-          assert.equal(b.length, 17)
-        }),
-      )
-    }
-  })
-  it('rejects matches before the start, offset 0, and output beyond the limit', async () => {
-    await assert.rejects(decompressors.lz4(legacyFrame([0x10, 0x61, 2, 0, 0x00]), 100))
-    await assert.rejects(decompressors.lz4(legacyFrame([0x10, 0x61, 0, 0, 0x00]), 100))
-    await assert.rejects(decompressors.lz4(legacyFrame(LZ4_BLOCK), 16))
-    await assert.rejects(decompressors.lz4(legacyFrame([0x1f, 0x61, 1, 0, 255, 255, 255, 0, 0x00]), 100))
-  })
-})

@@ -2,8 +2,7 @@ import { once } from 'node:events'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { gunzip, zstdDecompress } from 'node:zlib'
-import type { Decompressors } from '@typevisor/vmm'
-import { unlz4Legacy } from './lz4.ts'
+import { type Decompressors, unlz4Legacy } from '@typevisor/vmm'
 import type { UnxzAnswer } from './unxz-worker.ts'
 
 /** What a bzImage may be compressed with: zlib and zstd of Node, liblzma in WebAssembly, LZ4 of our own. */

@@ -92,11 +92,11 @@ describe('domain', () => {
     await end
   })
   it('names an unknown engine and the known ones', async () => {
-    assert.deepEqual(engineNames(), ['interpreter'])
+    assert.deepEqual(engineNames(), ['interpreter', 'jit', 'lock-step'])
     for (const name of ['warp', 'constructor', '']) {
       await assert.rejects(loadEngine(name), {
         code: 'TV_ENGINE_UNKNOWN',
-        message: /known engines: interpreter/,
+        message: /known engines: interpreter, jit, lock-step/,
       })
     }
   })

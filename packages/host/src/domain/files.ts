@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
-import { MemorySizeError } from '@typevisor/vmm'
+import { initramfsFormat, MemorySizeError } from '@typevisor/vmm'
 import { DomainError } from './errors.ts'
 
 const LARGEST_FILE = 2 ** 31 - 1
@@ -28,22 +28,9 @@ function unreadable(path: string, what: string, why: string): DomainError {
   return new DomainError('TV_FILE_UNREADABLE', `The ${what} file ${path} cannot be read: ${why}.`)
 }
 
-/** How an initramfs may begin. Linux documentation, "initramfs buffer format"; lib/decompress of Linux. */
-const INITRAMFS_MAGICS: readonly { name: string; bytes: readonly number[] }[] = [
-  { name: 'cpio', bytes: [0x30, 0x37, 0x30, 0x37, 0x30, 0x31] },
-  { name: 'cpio', bytes: [0x30, 0x37, 0x30, 0x37, 0x30, 0x32] },
-  { name: 'gzip', bytes: [0x1f, 0x8b] },
-  { name: 'bzip2', bytes: [0x42, 0x5a, 0x68] },
-  { name: 'lzma', bytes: [0x5d, 0x00, 0x00] },
-  { name: 'xz', bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] },
-  { name: 'lzo', bytes: [0x89, 0x4c, 0x5a, 0x4f] },
-  { name: 'lz4', bytes: [0x02, 0x21, 0x4c, 0x18] },
-  { name: 'zstd', bytes: [0x28, 0xb5, 0x2f, 0xfd] },
-]
-
 /** Refuses what Linux would find out after a long boot, or never say: a foreign, cut off or damaged initramfs. */
 export async function checkInitramfs(path: string, data: Uint8Array, memoryBytes: number): Promise<void> {
-  const format = INITRAMFS_MAGICS.find(({ bytes }) => bytes.every((byte, i) => data[i] === byte))?.name
+  const format = initramfsFormat(data)
   if (!format) {
     throw new DomainError('TV_INITRD_FORMAT', `${path} is no initramfs: it is neither cpio nor compressed.`)
   }

@@ -223,6 +223,24 @@ describe('machine', () => {
     void cpu
     return machine.run().then((exit) => assert.equal(exit.kind, 'debug-exit'))
   })
+  it('ends the slice when the guest reads a time that a deadline has passed at', async () => {
+    const { machine, pass } = setup((cpu) => {
+      const { pins } = cpu
+      initializePics(cpu)
+      for (const value of [0x34, 0x9c, 0x2e]) pins.portWrite(value === 0x34 ? 0x43 : 0x40, 1, value) // 10 ms
+      pins.acknowledgeInterrupt()
+      const before = cpu.exitRequests
+      pass(9.9e6)
+      pins.timeStampCounter()
+      assert.equal(cpu.exitRequests, before)
+      pass(0.2e6)
+      pins.timeStampCounter()
+      assert.equal(cpu.exitRequests, before + 1)
+      pins.portWrite(0xf4, 1, 0)
+      return SLICE
+    })
+    assert.equal((await machine.run()).kind, 'debug-exit')
+  })
   it('delivers ISA interrupts through the I/O APIC, IRQ0 at pin 2, and level ones again after EOI', async () => {
     const { machine } = setup(({ pins }) => {
       const redirect = (pin: number, low: number) => {

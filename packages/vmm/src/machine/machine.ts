@@ -197,6 +197,16 @@ export class Machine {
     if (rising) this.#interrupt()
   }
 
+  /**
+   * A guest that waits by the time stamp counter runs far fewer instructions in a slice's time than the pacer expects.
+   * When it sees that a deadline has passed, the slice ends, so that it gets the interrupt too.
+   */
+  #timeStampCounter(): number {
+    const now = this.now()
+    if (now >= this.#clock.next()) this.#interrupt()
+    return Math.floor(now)
+  }
+
   #pins(ports: PortBus, mmio: MmioBus): CpuPins {
     const { localApic } = this.parts
     return {
@@ -212,7 +222,7 @@ export class Machine {
       },
       readMsr: (index) => localApic.readMsr(index),
       writeMsr: (index, low, high) => localApic.writeMsr(index, low, high),
-      timeStampCounter: () => Math.floor(this.now()),
+      timeStampCounter: () => this.#timeStampCounter(),
       random: () => this.#host.random(),
     }
   }

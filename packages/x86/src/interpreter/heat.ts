@@ -3,7 +3,7 @@ import * as L from '../state/layout.ts'
 import type { Code, Expr } from '../wasm/code.ts'
 
 /** Arrivals at a micro-op after which its code is hot. */
-export const HOT_AFTER = 300
+export const HOT_AFTER = 3000
 
 /** Counts an arrival; `whenHot` runs at the one that makes the code hot, and again each 65,536 later. */
 export function countHeat(c: Code, uop: Expr, hotAfter: number, whenHot: () => void): void {

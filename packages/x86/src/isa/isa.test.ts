@@ -25,3 +25,11 @@ describe('the interpreter', () => {
     assert.ok(cases > 200_000)
   })
 })
+
+describe('the recompiler', () => {
+  it('agrees with the recorded CPU in every 23rd case', () => {
+    const engine = createEngine('x86-64-v3', { recompile: true })
+    const { failures, failed } = replay(engine, instructions, { every: 23 })
+    assert.equal(failed, 0, failures.map(describeFailure).join('\n'))
+  })
+})

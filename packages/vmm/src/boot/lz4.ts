@@ -4,6 +4,8 @@
 const LEGACY_MAGIC = 0x184c_2102
 const BLOCK_MAX = 8 << 20
 const MIN_MATCH = 4
+/** A length of 15 goes on in further bytes. */
+const LONG = 15
 
 /** Unpacks a legacy frame to at most `maxBytes`. */
 export function unlz4Legacy(data: Uint8Array, maxBytes: number): Uint8Array {
@@ -27,28 +29,29 @@ export function unlz4Legacy(data: Uint8Array, maxBytes: number): Uint8Array {
 function unpackBlock(block: Uint8Array, output: Uint8Array, start: number, limit: number): number {
   let from = 0
   let to = start
-  /** A length of 15 goes on in further bytes until one is not 255. */
-  const extend = (length: number): number => {
-    if (length < 15) return length
-    for (let byte = 255; byte === 255; length += byte) {
-      if (from >= block.length) throw corrupt('a length is cut off')
-      byte = block[from++]
-    }
-    return length
-  }
   for (;;) {
     if (from >= block.length) throw corrupt('a token is cut off')
     const token = block[from++]
-    const literals = extend(token >> 4)
+    let literals = token >> 4
+    if (literals === LONG) {
+      const end = endOfLength(block, from)
+      literals += 255 * (end - 1 - from) + block[end - 1]
+      from = end
+    }
     if (from + literals > block.length || to + literals > limit) throw corrupt('literals leave the block')
-    output.set(block.subarray(from, from + literals), to)
+    copyLiterals(block, from, output, to, literals)
     from += literals
     to += literals
     if (from === block.length) return to // the last sequence has no match
     if (from + 2 > block.length) throw corrupt('an offset is cut off')
     const offset = block[from] | (block[from + 1] << 8)
     from += 2
-    const length = extend(token & 15) + MIN_MATCH
+    let length = (token & LONG) + MIN_MATCH
+    if (length === LONG + MIN_MATCH) {
+      const end = endOfLength(block, from)
+      length += 255 * (end - 1 - from) + block[end - 1]
+      from = end
+    }
     if (offset === 0 || offset > to - start) throw corrupt('a match is before the block')
     if (to + length > limit) throw corrupt('a match leaves the block')
     copyMatch(output, to, offset, length)
@@ -56,10 +59,27 @@ function unpackBlock(block: Uint8Array, output: Uint8Array, start: number, limit
   }
 }
 
+/** Where the bytes end that a length goes on in: behind the first that is not 255. */
+function endOfLength(block: Uint8Array, from: number): number {
+  let at = from
+  while (block[at] === 255) at++
+  if (at >= block.length) throw corrupt('a length is cut off')
+  return at + 1
+}
+
+/** Up to here a loop is faster than a call. */
+const SHORT = 32
+
+function copyLiterals(block: Uint8Array, from: number, output: Uint8Array, to: number, length: number): void {
+  if (length > SHORT) output.set(block.subarray(from, from + length), to)
+  else for (let i = 0; i < length; i++) output[to + i] = block[from + i]
+}
+
 /** A match that overlaps itself repeats: byte by byte where `copyWithin` would not. */
 function copyMatch(output: Uint8Array, to: number, offset: number, length: number): void {
-  if (offset >= length) output.copyWithin(to, to - offset, to - offset + length)
-  else for (let i = 0; i < length; i++) output[to + i] = output[to + i - offset]
+  const from = to - offset
+  if (length > SHORT && offset >= length) output.copyWithin(to, from, from + length)
+  else for (let i = 0; i < length; i++) output[to + i] = output[from + i]
 }
 
 function corrupt(why: string): Error {

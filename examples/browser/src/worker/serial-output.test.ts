@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
+import { SerialOutput } from './serial-output.ts'
+
+const FLOOD = 300_000
+
+describe('serial output of a page', () => {
+  it('goes out in one piece per frame', async () => {
+    const pieces: string[] = []
+    const output = new SerialOutput((bytes) => pieces.push(new TextDecoder().decode(bytes)))
+    const write = (text: string) => {
+      for (const byte of new TextEncoder().encode(text)) output.write(byte)
+    }
+    write('one')
+    write(' two')
+    await setTimeout(10)
+    write('three')
+    write(' four')
+    await setTimeout(50)
+    assert.deepEqual(pieces, ['one two', 'three four'])
+  })
+  it('holds the machine back while the screen is behind', async () => {
+    let sent = 0
+    const output = new SerialOutput(({ length }) => {
+      sent += length
+    })
+    assert.equal(output.congestion(), undefined)
+    for (let i = 0; i < FLOOD; i++) output.write(0x41)
+    output.flush()
+    assert.equal(sent, FLOOD)
+    const free = output.congestion()
+    assert.ok(free)
+    output.shown(FLOOD)
+    await free
+    assert.equal(output.congestion(), undefined)
+  })
+})

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { unlz4Legacy } from './lz4.ts'
+
+/** An LZ4 legacy frame with one block. */
+function legacyFrame(block: readonly number[]): Uint8Array {
+  const frame = Uint8Array.from([0x02, 0x21, 0x4c, 0x18, 0, 0, 0, 0, ...block])
+  new DataView(frame.buffer).setUint32(4, block.length, true)
+  return frame
+}
+
+/** "abcabcabcabc" + "xyzzy": a match that overlaps itself, then literals. */
+const LZ4_BLOCK = [0x35, 0x61, 0x62, 0x63, 3, 0, 0x50, 0x78, 0x79, 0x7a, 0x7a, 0x79]
+
+const unpack = (frame: Uint8Array, maxBytes: number) => String.fromCharCode(...unlz4Legacy(frame, maxBytes))
+
+describe('LZ4', () => {
+  it('unpacks literals and matches that overlap themselves', () => {
+    assert.equal(unpack(legacyFrame(LZ4_BLOCK), 17), 'abcabcabcabcxyzzy')
+  })
+  it('reads lengths that go on', () => {
+    const block = [0xf0, 255, 1, ...new Array(271).fill(0x61)]
+    assert.equal(unpack(legacyFrame(block), 1000), 'a'.repeat(271))
+  })
+  it('rejects every truncation', () => {
+    const frame = legacyFrame(LZ4_BLOCK)
+    for (let length = 8; length < frame.length; length++) {
+      assert.throws(() => unlz4Legacy(frame.subarray(0, length), 17), `cut at ${length}`)
+      assert.throws(() => {
+        assert.equal(unlz4Legacy(legacyFrame(LZ4_BLOCK.slice(0, length - 8)), 17).length, 17)
+      })
+    }
+  })
+  it('rejects matches before the start, offset 0, and output beyond the limit', () => {
+    assert.throws(() => unlz4Legacy(legacyFrame([0x10, 0x61, 2, 0, 0x00]), 100))
+    assert.throws(() => unlz4Legacy(legacyFrame([0x10, 0x61, 0, 0, 0x00]), 100))
+    assert.throws(() => unlz4Legacy(legacyFrame(LZ4_BLOCK), 16))
+    assert.throws(() => unlz4Legacy(legacyFrame([0x1f, 0x61, 1, 0, 255, 255, 255, 0, 0x00]), 100))
+  })
+})
