@@ -4,8 +4,8 @@ import { DomainError } from './errors.ts'
 
 /** The engines of this version; a `kvm` is to follow. */
 const ENGINES = {
-  jit: loadRecompiler,
   interpreter: loadInterpreter,
+  jit: loadRecompiler,
   'lock-step': loadLockStep,
 } as const satisfies Partial<Record<EngineName, () => Promise<Hypervisor>>>
 
