@@ -422,6 +422,7 @@ static void changes(void) {
 }
 
 void kernel(void) {
+  mask_interrupts();
   u64 base = (u64)&tss;
   gdt[7] = (sizeof tss - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 | (base >> 24 & 0xff) << 56;
   gdt[8] = base >> 32;

@@ -268,6 +268,7 @@ static void real_mode(void) {
 }
 
 void kernel(void) {
+  mask_interrupts();
   gdt[MAIN_TSS >> 3] = system_descriptor(&tss, sizeof tss - 1, 0x89);
   struct pointer gdtr = { sizeof gdt - 1, (u32)gdt }, idtr = { sizeof idt - 1, (u32)idt };
   for (int i = 0; i < 64; i++) idt[i] = gate(stubs + i * 16, KCODE, 0x8e, 0);

@@ -14,6 +14,8 @@ enum { DE = 0, DB = 1, BP = 3, OF = 4, BR = 5, UD = 6, DF = 8, TS = 10, NP = 11,
 enum { E_P = 1, E_W = 2, E_U = 4, E_RSVD = 8, E_I = 16 };
 
 static inline void outb(u16 port, u8 v) { asm volatile("outb %0, %1" : : "a"(v), "Nd"(port)); }
+/* The firmware may have left its timer running; until a test asks for interrupts there are none. */
+static inline void mask_interrupts(void) { outb(0x21, 0xff); outb(0xa1, 0xff); }
 static inline void outl(u16 port, u32 v) { asm volatile("outl %0, %1" : : "a"(v), "Nd"(port)); }
 static inline u8 inb(u16 port) { u8 v; asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port)); return v; }
 static inline u64 rdmsr(u32 i) { u32 a, d; asm volatile("rdmsr" : "=a"(a), "=d"(d) : "c"(i)); return (u64)d << 32 | a; }
