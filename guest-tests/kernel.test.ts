@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { missing, runKernel, tool, withDirectory } from './support.ts'
+import { EAGER_RECOMPILER, missing, runKernel, tool, withDirectory } from './support.ts'
 
 const COMMON = [
   '-O1',
@@ -59,6 +59,16 @@ describe('a kernel that checks the CPU from inside', { skip: missing('gcc') || m
     it(`finds nothing wrong with the interpreter in ${name} mode`, async () => {
       await withDirectory(async (directory) => {
         const { status, output } = await runKernel({ kernel: build(name, directory) })
+        assert.equal(status, 1, output)
+        assert.match(output, /mode: [0-9a-f]+h checks hold, 0h do not/)
+      })
+    })
+    it(`finds nothing wrong with recompiled code in ${name} mode`, async () => {
+      await withDirectory(async (directory) => {
+        const { status, output } = await runKernel({
+          kernel: build(name, directory),
+          engine: EAGER_RECOMPILER,
+        })
         assert.equal(status, 1, output)
         assert.match(output, /mode: [0-9a-f]+h checks hold, 0h do not/)
       })

@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createDomain, describeExit } from '@typevisor/host'
+import { emulated, type Hypervisor } from '@typevisor/vmm'
+import { Cpu } from '@typevisor/x86'
 
 export const SOURCES: string = fileURLToPath(new URL('.', import.meta.url))
 
@@ -35,13 +37,19 @@ export interface Outcome {
   readonly output: string
 }
 
+/** An engine that recompiles all code when control first arrives there. */
+export const EAGER_RECOMPILER: Hypervisor = emulated(
+  'jit',
+  (options) => new Cpu({ ...options, recompile: { hotAfter: 1 } }),
+)
+
 /** Runs a kernel on an engine; `output` is what it wrote to the debug console and the serial port. */
 export async function runKernel(options: {
   readonly kernel: string
   readonly initrd?: string
   readonly commandLine?: string
   readonly memoryMib?: number
-  readonly engine?: string
+  readonly engine?: string | Hypervisor
   readonly seconds?: number
 }): Promise<Outcome & { readonly serial: string }> {
   let output = ''
