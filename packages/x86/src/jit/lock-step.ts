@@ -29,8 +29,7 @@ interface Call {
 }
 interface Interrupt {
   readonly at: number
-  /** In the middle of a string instruction, how far it has come. */
-  readonly count: number
+  readonly place: string
   readonly vector: number
 }
 
@@ -107,7 +106,7 @@ export class LockStepCpu {
       acknowledgeInterrupt: () => {
         const vector = pins.acknowledgeInterrupt()
         if (vector >= 0)
-          this.#interrupts.push({ at: this.#leader.retired, count: countOf(this.#leader), vector })
+          this.#interrupts.push({ at: this.#leader.retired, place: placeOf(this.#leader), vector })
         return vector
       },
       readTaskPriority: record('readTaskPriority', () => pins.readTaskPriority()),
@@ -130,7 +129,7 @@ export class LockStepCpu {
       }
     const due = () => {
       const next = this.#interrupts[0]
-      return next?.at === this.#follower.retired && next.count === countOf(this.#follower)
+      return next?.at === this.#follower.retired && next.place === placeOf(this.#follower)
     }
     return {
       portRead: replay('portRead'),
@@ -201,7 +200,7 @@ export class LockStepCpu {
       const left = next - this.#follower.retired
       if (left < 0) break
       const isThere = left === 0 && this.#interrupts.length === 0 && last === exit.kind
-      if (isThere && countOf(this.#follower) === countOf(this.#leader)) break
+      if (isThere && placeOf(this.#follower) === placeOf(this.#leader)) break
       last = (left > LONGEST_LINE ? this.#follower.run(left - LONGEST_LINE) : this.#follower.step()).kind
     }
     if (this.#follower.retired !== target)
@@ -255,8 +254,11 @@ function comparedWords(): number[] {
   const words = Array.from({ length: L.STATE_END >> 2 }, (_, i) => i)
   return words.filter((i) => !isPrivate(i * 4))
 }
-/** RCX, whose low half counts the elements of a string instruction. */
-const countOf = (cpu: Cpu): number => cpu.state.getInt32(L.REGS + 8, true)
+/**
+ * RIP and the low half of RCX: where a string instruction is in its middle, or a fault has been delivered, the number of
+ * instructions does not tell how far a CPU has come.
+ */
+const placeOf = ({ state }: Cpu): string => `${hex(state, L.RIP)} ${state.getInt32(L.REGS + 8, true)}`
 const sameArguments = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((value, i) => value === b[i])
 const hex = (view: DataView, at: number): string => view.getBigUint64(at, true).toString(16).padStart(16, '0')
