@@ -4,7 +4,7 @@ import { buildInterpreter, ENGINE_PAGES } from './interpreter/build.ts'
 import { CodeCache } from './interpreter/code-cache.ts'
 import { HOT_AFTER } from './interpreter/heat.ts'
 import { instructions, routineGroups } from './isa/index.ts'
-import { type HotSpot, REGION_SLOTS, Recompiler } from './jit/recompiler.ts'
+import { REGION_SLOTS, Recompiler } from './jit/recompiler.ts'
 import { FAULT_INTERPRET, MMIO_ADDRESS, TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu/access.ts'
 import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from './mmu/walk.ts'
 import type { CpuPins } from './pins.ts'
@@ -94,7 +94,6 @@ export class Cpu {
   readonly #core: Core
   readonly #cache: CodeCache
   readonly #recompiler: Recompiler | undefined
-  #hotSpots: HotSpot[] = []
   readonly #memory: GuestMemory
   readonly #ram: Uint8Array
   readonly #pins: CpuPins
@@ -249,8 +248,6 @@ export class Cpu {
     this.#core.setWord(L.EXIT_REQUEST, EXIT_BIT)
   }
 
-  /** How often the engine was left, by EXIT. */
-  readonly exitCounts = [0, 0, 0, 0, 0, 0]
   /** Whether the last `run` ended because it was asked to. */
   wasAsked = false
 
@@ -320,7 +317,6 @@ export class Cpu {
       this.retired += budget - left
       budget = left - words[L.REPEAT_SPENT >> 2]!
       words[L.REPEAT_SPENT >> 2] = 0
-      this.exitCounts[code]!++
       if (code === EXIT.decode) budget = this.#decode(budget)
       else if (code === EXIT.hot) this.#hot()
       else budget -= this.#finish(code)
@@ -329,7 +325,7 @@ export class Cpu {
 
   // ---- recompilation ----
 
-  /** Notes that the code at RIP is hot. */
+  /** Recompiles the code at RIP, which is hot. */
   #hot(): void {
     const { low, high } = this.#linear()
     const map = this.#codePageAt(low, high)
@@ -339,12 +335,7 @@ export class Cpu {
       const carry = Math.floor(next / 2 ** 32)
       return this.#codePageAt(next | 0, this.#core.codeSize === 8 ? (high + carry) | 0 : 0)
     }
-    this.#hotSpots.push({ map, offset: low & (PAGE - 1), neighbour })
-    this.#recompile()
-  }
-  #recompile(): void {
-    this.#recompiler?.compile(this.#hotSpots)
-    this.#hotSpots = []
+    this.#recompiler?.compile({ map, offset: low & (PAGE - 1), neighbour })
   }
 
   /** The map of the code page at a linear address, or 0 where the code TLB has none. */
@@ -660,7 +651,7 @@ export class Cpu {
     const { low, high } = this.#linear()
     const host = this.#translateFetch(low, high)
     this.#core.setWord(L.FAULT, 0)
-    const code = host >= 0 ? this.#ram.subarray(host, Math.min(host + 64, this.#ram.length)) : undefined
+    const code = host >= 0 ? this.#ram.subarray(host, Math.min(host + 16, this.#ram.length)) : undefined
     return report(this.#core, code, this.#lastEvent)
   }
 }

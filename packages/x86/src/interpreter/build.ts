@@ -44,9 +44,8 @@ export interface InterpreterModule {
 
 /** WebAssembly pages of engine memory; most of it is the micro-op arena. */
 export const ENGINE_PAGES = 768
-/** RAM of any size from 1 MiB to 4 GiB. */
-const MIN_RAM_PAGES = 16
-const MAX_RAM_PAGES = 65536
+/** WebAssembly pages of RAM: any size from 1 MiB to 4 GiB. */
+export const RAM_PAGES = [16, 65536] as const
 
 /** `hotAfter` and `spare` serve a recompiler: branches count heat, and the table has slots for code to come. */
 export function buildInterpreter(
@@ -56,7 +55,7 @@ export function buildInterpreter(
 ): InterpreterModule {
   const module = new ModuleBuilder()
   module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
-  module.importMemory('ram', MIN_RAM_PAGES, MAX_RAM_PAGES)
+  module.importMemory('ram', ...RAM_PAGES)
   const host = module.importFunction('host', ['i32'])
   const imports: AccessImports = {
     mmioRead: module.importFunction('mmioRead', ['i32']),
@@ -99,7 +98,6 @@ export function buildInterpreter(
     }),
   )
   for (const [name, callable] of routines) module.export(name, callable)
-  module.export('branchSlow', dispatch.branchSlow)
   return { bytes: module.build(), tables, handlers: elements.size, sources, runtime }
 }
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { Cpu } from '../cpu.ts'
-import type { CpuPins } from '../pins.ts'
 import * as L from '../state/layout.ts'
 import { CR0_ET, CR0_PE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, EXCEPTION } from '../state/registers.ts'
+import { INERT_PINS } from '../testing/inert-pins.ts'
 
 const RAM_BYTES = 1 << 20
 const CODE = 0x7000
@@ -11,22 +11,6 @@ const DATA = 0x10000
 const AREA = 0x20000
 const HLT = 0xf4
 const AVX_ON = CR4_OSFXSR | CR4_OSXSAVE
-
-const nothing = (): void => {}
-const PINS: CpuPins = {
-  portRead: () => 0xffffffff,
-  portWrite: nothing,
-  mmioRead: () => 0xffffffff,
-  mmioWrite: nothing,
-  interruptPending: () => false,
-  acknowledgeInterrupt: () => -1,
-  readTaskPriority: () => 0,
-  writeTaskPriority: nothing,
-  readMsr: () => undefined,
-  writeMsr: () => false,
-  timeStampCounter: () => 0,
-  random: () => 0,
-}
 
 interface Machine {
   readonly state: DataView
@@ -50,7 +34,7 @@ function create({
   let vector: number | undefined
   const cpu = new Cpu({
     memory: { memory, bytes: RAM_BYTES, lowBytes: RAM_BYTES },
-    pins: PINS,
+    pins: INERT_PINS,
     model: 'x86-64-v3',
     intercept: (number) => {
       vector = number

@@ -1,8 +1,8 @@
 /** The recompiler: regions from hot code, modules from regions, and the micro-ops through which they are entered. */
-import type { HandlerSource, InterpreterModule } from '../interpreter/build.ts'
-import { ENGINE_PAGES } from '../interpreter/build.ts'
+import { ENGINE_PAGES, type InterpreterModule, RAM_PAGES } from '../interpreter/build.ts'
 import type { CodeCache } from '../interpreter/code-cache.ts'
 import { HANDLER_PARAMS, HANDLER_RESULTS } from '../interpreter/handler.ts'
+import { heatPlace } from '../interpreter/heat.ts'
 import { FLAG_FUNCTIONS } from '../interpreter/routines.ts'
 import type { Runtime } from '../isa/meaning.ts'
 import * as L from '../state/layout.ts'
@@ -17,8 +17,6 @@ import type { RegionCode } from './region-code.ts'
 export const REGION_SLOTS = 16384
 /** Index of the handlers' type in every module made here. */
 const HANDLER_TYPE = 0
-/** WebAssembly pages of RAM, at least and at most, as the interpreter's module has them. */
-const RAM_PAGES = [16, 65536] as const
 
 interface Region {
   readonly head: number
@@ -26,6 +24,11 @@ interface Region {
   readonly original: number
   readonly slot: number
   readonly maps: readonly number[]
+}
+
+/** A region that is built and not yet entered. */
+interface Built extends Omit<Region, 'slot'> {
+  readonly code: RegionCode
 }
 
 /** Where hot code is: its code page's map, the offset in it, and where the page lies in the linear address space. */
@@ -101,30 +104,26 @@ export class Recompiler {
     return (this.#compilable[handler] ??= isCompilable(this.#interpreter.runtime, source))
   }
   #isWarm(uop: number): boolean {
-    const heat = this.#engine.getUint16(L.HEAT + ((uop >>> 3) & ((L.HEAT_ENTRIES - 1) << 1)), true)
-    return heat >= this.#warm || this.#engine.getUint16(uop, true) >= this.#interpreter.handlers
+    const heat = this.#engine.getUint16(heatPlace(uop), true)
+    return (
+      heat >= this.#warm || this.#engine.getUint16(uop + L.UOP_HANDLER, true) >= this.#interpreter.handlers
+    )
   }
   /** The handler that a micro-op had before a region took it over. */
   #handlerAt(uop: number): number {
     const number = this.#engine.getUint16(uop + L.UOP_HANDLER, true)
     return number < this.#interpreter.handlers ? number : this.#bySlot.get(number)!.original
   }
-  #sourceOf(handler: number): HandlerSource | undefined {
-    return this.#interpreter.sources[handler]
-  }
 
-  /** Makes regions of hot spots and enters them. */
-  compile(spots: readonly HotSpot[]): void {
+  /** Makes a region of a hot spot and enters it, while there are slots. */
+  compile(spot: HotSpot): void {
+    if (this.#freeSlots.length === 0) return
     const used = new Set<Callable>()
-    const built: { code: RegionCode; head: number; maps: number[] }[] = []
-    for (const spot of spots) {
-      const region = this.#build(spot, used)
-      if (region) built.push(region)
-    }
-    if (built.length > 0) this.#install(built, used)
+    const built = this.#build(spot, used)
+    if (built) this.#install(built, used)
   }
 
-  #build(spot: HotSpot, used: Set<Callable>): { code: RegionCode; head: number; maps: number[] } | undefined {
+  #build(spot: HotSpot, used: Set<Callable>): Built | undefined {
     const codeSize = this.#cache.codeSizeOf(spot.map)
     const head = this.#cache.lookUp(spot.map, spot.offset)
     if (codeSize === undefined || codeSize === 2 || head === 0 || this.#regions.has(head)) return undefined
@@ -145,7 +144,7 @@ export class Recompiler {
         engine: this.#engine,
         lookUp,
         handlerAt: (uop) => this.#handlerAt(uop),
-        sourceOf: (handler) => this.#sourceOf(handler),
+        sourceOf: (handler) => this.#interpreter.sources[handler],
         isCompilable: (handler) => this.#isCompilable(handler),
         isWarm: (uop) => this.#isWarm(uop),
       },
@@ -162,34 +161,31 @@ export class Recompiler {
     }
     const code = buildRegion(inputs, { blocks, head, original, lookUp, mapOf })
     this.counters.instructions += count(blocks)
-    return { code, head, maps: pagesOf(blocks).map((page) => mapOf(page)) }
+    return { code, head, original, maps: pagesOf(blocks).map((page) => mapOf(page)) }
   }
 
-  #install(built: readonly { code: RegionCode; head: number; maps: number[] }[], used: Set<Callable>): void {
+  #install(built: Built, used: Set<Callable>): void {
     const module = new ModuleBuilder()
     // The first type, so that its index is HANDLER_TYPE.
     module.typeIndex(HANDLER_PARAMS, HANDLER_RESULTS)
     module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
-    module.importMemory('ram', RAM_PAGES[0], RAM_PAGES[1])
+    module.importMemory('ram', ...RAM_PAGES)
     module.importTable('handlers', this.#interpreter.handlers + REGION_SLOTS, HANDLER_TYPE)
     for (const { name, callable } of this.#imports)
       if (used.has(callable))
         callable.index = module.importFunction(name, callable.params, callable.results).index
-    for (const [i, { code }] of built.entries()) {
-      const callable = module.declare(`region ${i}`, HANDLER_PARAMS, HANDLER_RESULTS)
-      module.defineWith(callable, code)
-      module.export(`${i}`, callable)
-    }
+    const callable = module.declare('region', HANDLER_PARAMS, HANDLER_RESULTS)
+    module.defineWith(callable, built.code)
+    module.export('region', callable)
     const bytes = module.build()
     this.counters.bytes += bytes.length
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#env })
-    for (const [i, region] of built.entries()) this.#enter(region, instance.exports[`${i}`])
+    this.#enter(built, instance.exports.region)
   }
 
-  #enter({ head, maps }: { head: number; maps: readonly number[] }, entry: unknown): void {
-    const slot = this.#freeSlots.pop()
-    if (slot === undefined) return
-    const region: Region = { head, original: this.#handlerAt(head), slot, maps }
+  #enter({ head, original, maps }: Built, entry: unknown): void {
+    const slot = this.#freeSlots.pop()!
+    const region: Region = { head, original, slot, maps }
     this.#table.set(slot, entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
     this.#regions.set(head, region)

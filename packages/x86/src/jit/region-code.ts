@@ -283,10 +283,10 @@ export class RegionCode extends Handler {
     this.#ended = false
   }
   /** At a point where paths meet: everything is in the locals, and no more is known. */
-  forget(flagKind?: number): void {
+  forget(): void {
     this.#slots = []
     this.#vectors = []
-    this.#flags = { ...KEPT, kind: flagKind }
+    this.#flags = KEPT
     this.#charged = 0
     this.#ended = false
   }
@@ -296,9 +296,6 @@ export class RegionCode extends Handler {
   /** The page of the instruction at work, in pages from the base. */
   get page(): number {
     return this.#page
-  }
-  get flagKind(): number | undefined {
-    return this.#flags.kind
   }
 
   /** Brings flags and budget into their locals. */

@@ -21,6 +21,7 @@ import {
 } from '../state/registers.ts'
 import { CPU_MODELS, DEFAULT_CPU_MODEL } from '../system/model.ts'
 import type { Engine } from './engine.ts'
+import { INERT_PINS } from './inert-pins.ts'
 import {
   CODE_ADDRESS,
   CODE_BYTES,
@@ -90,7 +91,6 @@ class InterpreterEngine implements Engine {
     this.#ram = new Uint8Array(memory.buffer)
     writeTables(new DataView(memory.buffer))
     this.#ram.fill(0xcc, CODE, CODE + PAGE)
-    const nothing = () => {}
     this.#cpu = new Cpu({
       model,
       memory: { memory, bytes: RAM_BYTES, lowBytes: RAM_BYTES },
@@ -100,20 +100,7 @@ class InterpreterEngine implements Engine {
         this.#errorCode = errorCode
         return true
       },
-      pins: {
-        portRead: () => 0xffffffff,
-        portWrite: nothing,
-        mmioRead: () => 0xffffffff,
-        mmioWrite: nothing,
-        interruptPending: () => false,
-        acknowledgeInterrupt: () => -1,
-        readTaskPriority: () => 0,
-        writeTaskPriority: nothing,
-        readMsr: () => undefined,
-        writeMsr: () => false,
-        timeStampCounter: () => 0,
-        random: () => 0,
-      },
+      pins: INERT_PINS,
     })
     this.#state = this.#cpu.state
   }
