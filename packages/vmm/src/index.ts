@@ -25,5 +25,6 @@ export type { CpuRegisters, EngineName, Exit, Hypervisor, Vcpu, Vm } from './hyp
 export type { MachineExit } from './machine/exit.ts'
 export { Machine, type MachineHost, type MachineOptions } from './machine/machine.ts'
 export { type InputSource, SerialInput } from './machine/serial-input.ts'
+export { entropyFrom, sleepWith } from './machine/surroundings.ts'
 export { allocateGuestMemory, type GuestMemory, GuestRam } from './memory/guest-memory.ts'
 export { addressRanges, memoryMap } from './memory/memory-map.ts'

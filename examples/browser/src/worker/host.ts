@@ -1,8 +1,4 @@
-import type { MachineHost } from '@typevisor/vmm'
-
-/** What a timer can wait at most, in milliseconds. */
-const LONGEST_TIMEOUT = 2 ** 31 - 1
-const ENTROPY_WORDS = 1024
+import { entropyFrom, type MachineHost, sleepWith } from '@typevisor/vmm'
 
 /** A machine's surroundings in a browser. `congestion` is asked at each turn and delays the machine. */
 export function createMachineHost(
@@ -13,7 +9,7 @@ export function createMachineHost(
   return {
     monotonic: clock,
     wall: { now: () => Date.now() },
-    random: entropy(),
+    random: entropyFrom((words) => crypto.getRandomValues(words)),
     yieldToHost: async () => {
       await nextTurn()
       await congestion()
@@ -34,34 +30,8 @@ function eventLoopTurns(): () => Promise<void> {
     })
 }
 
-function entropy(): () => number {
-  const words = new Uint32Array(ENTROPY_WORDS)
-  let next = ENTROPY_WORDS
-  return () => {
-    if (next === ENTROPY_WORDS) {
-      crypto.getRandomValues(words)
-      next = 0
-    }
-    const word = words[next]
-    words[next++] = 0 // what was given to a guest is kept nowhere
-    return word
-  }
-}
-
 /** Waits for `milliseconds`, of any size, or for `wake`. */
-export function sleep(milliseconds: number): { done: Promise<void>; wake: () => void } {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  let remaining = milliseconds
-  let timer: ReturnType<typeof setTimeout>
-  const arm = () => {
-    const step = Math.min(remaining, LONGEST_TIMEOUT)
-    remaining -= step
-    timer = setTimeout(() => (remaining > 0 ? arm() : resolve()), Math.ceil(step))
-  }
-  arm()
-  const wake = () => {
-    clearTimeout(timer)
-    resolve()
-  }
-  return { done: promise, wake }
-}
+export const sleep: MachineHost['sleep'] = sleepWith((callback, milliseconds) => {
+  const timer = setTimeout(callback, milliseconds)
+  return () => clearTimeout(timer)
+})

@@ -1,9 +1,5 @@
 import { getRandomValues } from 'node:crypto'
-import type { MachineHost } from '@typevisor/vmm'
-
-/** What a timer of the event loop can wait at most, in milliseconds. */
-const LONGEST_TIMEOUT = 2 ** 31 - 1
-const ENTROPY_WORDS = 1024
+import { entropyFrom, type MachineHost, sleepWith } from '@typevisor/vmm'
 
 /**
  * A machine's surroundings in this process: its clocks, its entropy, its event loop. `congestion` is asked at each
@@ -15,7 +11,7 @@ export function createMachineHost(
   return {
     monotonic: { now: () => performance.now() * 1e6 },
     wall: { now: () => Date.now() },
-    random: entropy(),
+    random: entropyFrom(getRandomValues),
     yieldToHost: async () => {
       await new Promise<void>((resolve) => setImmediate(resolve))
       await congestion()
@@ -24,34 +20,8 @@ export function createMachineHost(
   }
 }
 
-function entropy(): () => number {
-  const words = new Uint32Array(ENTROPY_WORDS)
-  let next = ENTROPY_WORDS
-  return () => {
-    if (next === ENTROPY_WORDS) {
-      getRandomValues(words)
-      next = 0
-    }
-    const word = words[next]
-    words[next++] = 0 // what was given to a guest is kept nowhere
-    return word
-  }
-}
-
 /** Waits for `milliseconds`, of any size, or for `wake`; keeps the process alive meanwhile. */
-export function sleep(milliseconds: number): { done: Promise<void>; wake: () => void } {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  let remaining = milliseconds
-  let timer: NodeJS.Timeout
-  const arm = () => {
-    const step = Math.min(remaining, LONGEST_TIMEOUT)
-    remaining -= step
-    timer = setTimeout(() => (remaining > 0 ? arm() : resolve()), Math.ceil(step))
-  }
-  arm()
-  const wake = () => {
-    clearTimeout(timer)
-    resolve()
-  }
-  return { done: promise, wake }
-}
+export const sleep: MachineHost['sleep'] = sleepWith((callback, milliseconds) => {
+  const timer = setTimeout(callback, milliseconds)
+  return () => clearTimeout(timer)
+})
