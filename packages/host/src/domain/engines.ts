@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8'
 import { type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
 import { CPU_MODELS, Cpu, DEFAULT_CPU_MODEL, LockStepCpu } from '@typevisor/x86'
 import { DomainError } from './errors.ts'
@@ -27,7 +28,13 @@ export async function loadEngine(name: string): Promise<Hypervisor> {
   throw new DomainError('TV_ENGINE_UNKNOWN', `There is no engine named ${name}; known engines: ${known}.`)
 }
 
+/** What recompiled code says about its branches counts, in V8 up to 13, only when that is asked for. */
+function heedBranchHints(): void {
+  if (Number.parseInt(process.versions.v8, 10) <= 13) setFlagsFromString('--experimental-wasm-branch-hinting')
+}
+
 async function loadRecompiler(): Promise<Hypervisor> {
+  heedBranchHints()
   return emulated('jit', (options) => new Cpu({ ...options, recompile: {} }))
 }
 async function loadLockStep(): Promise<Hypervisor> {

@@ -6,6 +6,7 @@ import { EXCEPTION } from '../state/registers.ts'
 import type { Expr } from '../wasm/code.ts'
 import type { LoadKind } from '../wasm/opcodes.ts'
 import { countHeat } from './heat.ts'
+import { recordTarget } from './targets.ts'
 
 /** Handlers take the micro-op and the instructions left, and return an exit code. */
 export const HANDLER_PARAMS = ['i32', 'i32'] as const
@@ -125,6 +126,11 @@ export class Handler extends Meaning {
     this.if(link.eqz().or(stop), () => this.tailCall(this.runtime.branchSlow, this.uop, this.budget))
     if (this.hotAfter !== undefined) countHeat(this, link, this.hotAfter, () => this.#hot(link))
     this.#continueAt(link, this.load('i32_16u', link, L.UOP_HANDLER))
+  }
+
+  override jumpIndirect(rip: Expr): void {
+    if (this.hotAfter !== undefined) recordTarget(this, this.uop, rip.sub(this.gpr(L.SLOT.ripBase)).wrap())
+    this.jump(rip)
   }
 
   #hot(uop: Expr): void {

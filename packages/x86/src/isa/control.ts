@@ -32,7 +32,7 @@ const JMP_INDIRECT = instruction({
   meaning: (u, source) => {
     const target = u.readUnsigned(source!)
     u.checkTarget(target)
-    u.jump(target)
+    u.jumpIndirect(target)
   },
 })
 
@@ -106,7 +106,7 @@ const CALL_INDIRECT = instruction({
   meaning: (u, source) => {
     const target = u.readUnsigned(source!)
     call(u, target)
-    u.jump(target)
+    u.jumpIndirect(target)
   },
 })
 

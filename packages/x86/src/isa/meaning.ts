@@ -76,6 +76,8 @@ const LOAD_UNSIGNED: Record<number, LoadKind> = { 1: 'i64_8u', 2: 'i64_16u', 4: 
 const STORE_KIND: Record<number, StoreKind> = { 1: 'i64_8', 2: 'i64_16', 4: 'i64_32', 8: 'i64' }
 const RAM = 1
 
+export type Access = 'read' | 'write'
+
 /** A memory access in two steps: the write is checked when the operand is read. */
 interface PendingWrite {
   /** Host offset in RAM, or −1 when the store must take the slow path. */
@@ -223,12 +225,13 @@ export abstract class Meaning extends Code {
     const address = this.address(operand)
     const host = this.variable('i32')
     const value = this.variable('i64')
-    const entry = this.#tlbEntry(address)
-    this.if(
-      this.#tlbHit(entry, L.TLB_WRITE, address, operand.size),
-      () => {
-        host.set(address.wrap().add(this.load('i32', entry, L.TLB_ADDEND)))
-        value.set(this.load(LOAD_SIGNED[operand.size]!, host.get(), 0, RAM))
+    this.access(
+      'write',
+      address,
+      operand.size,
+      (at) => {
+        host.set(at)
+        value.set(this.load(LOAD_SIGNED[operand.size]!, at, 0, RAM))
       },
       () => {
         host.set(-1)
@@ -258,7 +261,7 @@ export abstract class Meaning extends Code {
     const pending = this.#pending.get(operand)
     if (!pending) return this.storeMemory(this.address(operand), operand.size, value)
     this.if(
-      pending.host.ne(-1),
+      pending.host.ne(-1).likely(),
       () => this.store(STORE_KIND[operand.size]!, pending.host, value, 0, RAM),
       () => {
         this.call(this.runtime.slowStore, pending.address, value, operand.size, this.uop)
@@ -293,7 +296,13 @@ export abstract class Meaning extends Code {
     this.storeMemory128(address, value)
   }
   checkAligned(address: Expr, bytes = 16): void {
-    this.if(address.wrap().and(bytes - 1), () => this.raise(EXCEPTION.GP, 0))
+    this.if(
+      address
+        .wrap()
+        .and(bytes - 1)
+        .unlikely(),
+      () => this.raise(EXCEPTION.GP, 0),
+    )
   }
   /** Low `operand.size` bytes (1 to 8) of an XMM register or memory, zero-extended to i64. */
   readLow(operand: Operand): Expr {
@@ -359,21 +368,39 @@ export abstract class Meaning extends Code {
         .and((L.TLB_ENTRIES - 1) << 5),
     )
   }
-  #tlbHit(entry: Expr, tag: number, address: Expr, size: number): Expr {
-    const last = size > 1 ? address.add(size - 1) : address
-    return this.load('i64', entry, tag).eq(last.and(-4096))
+  #tlbHit(entry: Expr, access: Access, address: Expr, size: number): Expr {
+    const tag = access === 'read' ? L.TLB_READ : L.TLB_WRITE
+    return this.load('i64', entry, tag).eq(this.pageOfLast(address, size)).likely()
+  }
+  /** The page of an access's last byte; an access that crosses a page then hits no TLB entry of its first. */
+  protected pageOfLast(address: Expr, size: number): Expr {
+    return (size > 1 ? address.add(size - 1) : address).and(-4096)
+  }
+
+  /** Goes to `hit` with the host offset where the TLB translates the access, else to `miss`. */
+  protected access(
+    access: Access,
+    address: Expr,
+    size: number,
+    hit: (host: Expr) => void,
+    miss: () => void,
+  ): void {
+    const entry = this.#tlbEntry(address)
+    this.if(
+      this.#tlbHit(entry, access, address, size),
+      () => hit(address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))),
+      miss,
+    )
   }
 
   /** Loads `size` bytes (1, 2, 4, 8) at a linear address. */
   loadMemory(address: Expr, size: number, { signed = false, stack = false } = {}): Expr {
     const value = this.variable('i64')
-    const entry = this.#tlbEntry(address)
-    this.if(
-      this.#tlbHit(entry, L.TLB_READ, address, size),
-      () => {
-        const host = address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))
-        value.set(this.load((signed ? LOAD_SIGNED : LOAD_UNSIGNED)[size]!, host, 0, RAM))
-      },
+    this.access(
+      'read',
+      address,
+      size,
+      (host) => value.set(this.load((signed ? LOAD_SIGNED : LOAD_UNSIGNED)[size]!, host, 0, RAM)),
       () => {
         const loaded = this.call(this.runtime.slowLoad, address, size | (stack ? 0x100 : 0), this.uop)
         value.set(signed ? this.signExtend(loaded, size) : loaded)
@@ -384,13 +411,11 @@ export abstract class Meaning extends Code {
   }
 
   storeMemory(address: Expr, size: number, value: Expr, { stack = false } = {}): void {
-    const entry = this.#tlbEntry(address)
-    this.if(
-      this.#tlbHit(entry, L.TLB_WRITE, address, size),
-      () => {
-        const host = address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))
-        this.store(STORE_KIND[size]!, host, value, 0, RAM)
-      },
+    this.access(
+      'write',
+      address,
+      size,
+      (host) => this.store(STORE_KIND[size]!, host, value, 0, RAM),
       () => {
         this.call(this.runtime.slowStore, address, value, size | (stack ? 0x100 : 0), this.uop)
         this.exitOnFault()
@@ -400,13 +425,11 @@ export abstract class Meaning extends Code {
 
   loadMemory128(address: Expr): Expr {
     const value = this.variable('v128')
-    const entry = this.#tlbEntry(address)
-    this.if(
-      this.#tlbHit(entry, L.TLB_READ, address, 16),
-      () => {
-        const host = address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))
-        value.set(this.load('v128', host, 0, RAM))
-      },
+    this.access(
+      'read',
+      address,
+      16,
+      (host) => value.set(this.load('v128', host, 0, RAM)),
       () => {
         value.set(this.call(this.runtime.slowLoad128, address, this.uop))
         this.exitOnFault()
@@ -415,13 +438,11 @@ export abstract class Meaning extends Code {
     return value.get()
   }
   storeMemory128(address: Expr, value: Expr): void {
-    const entry = this.#tlbEntry(address)
-    this.if(
-      this.#tlbHit(entry, L.TLB_WRITE, address, 16),
-      () => {
-        const host = address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))
-        this.store('v128', host, value, 0, RAM)
-      },
+    this.access(
+      'write',
+      address,
+      16,
+      (host) => this.store('v128', host, value, 0, RAM),
       () => {
         this.call(this.runtime.slowStore128, address, value, this.uop)
         this.exitOnFault()
@@ -431,11 +452,11 @@ export abstract class Meaning extends Code {
 
   loadMemory256(address: Expr): Expr[] {
     const [low, high] = [this.variable('v128'), this.variable('v128')]
-    const entry = this.#tlbEntry(address)
-    this.if(
-      this.#tlbHit(entry, L.TLB_READ, address, 32),
-      () => {
-        const host = address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))
+    this.access(
+      'read',
+      address,
+      32,
+      (host) => {
         low.set(this.load('v128', host, 0, RAM))
         high.set(this.load('v128', host, 16, RAM))
       },
@@ -449,11 +470,11 @@ export abstract class Meaning extends Code {
     return [low.get(), high.get()]
   }
   storeMemory256(address: Expr, low: Expr, high: Expr): void {
-    const entry = this.#tlbEntry(address)
-    this.if(
-      this.#tlbHit(entry, L.TLB_WRITE, address, 32),
-      () => {
-        const host = address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))
+    this.access(
+      'write',
+      address,
+      32,
+      (host) => {
         this.store('v128', host, low, 0, RAM)
         this.store('v128', host, high, 16, RAM)
       },
@@ -467,16 +488,16 @@ export abstract class Meaning extends Code {
   /** Faults now if `size` bytes at the address cannot be written; changes nothing. */
   probeWrite(address: Expr, size: number): void {
     const entry = this.#tlbEntry(address)
-    this.if(this.#tlbHit(entry, L.TLB_WRITE, address, size).eqz(), () => {
+    this.if(this.#tlbHit(entry, 'write', address, size).eqz().unlikely(), () => {
       this.call(this.runtime.slowLoadForWrite, address, size, this.uop)
       this.exitOnFault()
     })
   }
 
   /** Host offset of a linear address when reads (or writes) of `size` bytes hit the TLB, else −1. */
-  hostAddress(address: Expr, size: number, access: 'read' | 'write'): Expr {
+  hostAddress(address: Expr, size: number, access: Access): Expr {
     const entry = this.#tlbEntry(address)
-    const hit = this.#tlbHit(entry, access === 'read' ? L.TLB_READ : L.TLB_WRITE, address, size)
+    const hit = this.#tlbHit(entry, access, address, size)
     return this.select(hit, address.wrap().add(this.load('i32', entry, L.TLB_ADDEND)), -1)
   }
 
@@ -657,7 +678,7 @@ export abstract class Meaning extends Code {
     this.exit(EXIT.fault)
   }
   exitOnFault(): void {
-    this.if(this.state('i32', L.FAULT), () => {
+    this.if(this.state('i32', L.FAULT).unlikely(), () => {
       this.setState('i32', L.CURRENT_UOP, this.uop)
       this.exit(EXIT.fault)
     })
@@ -770,5 +791,9 @@ export abstract class Meaning extends Code {
   jump(rip: Expr): void {
     this.setState('i64', L.RIP, rip)
     this.dispatch()
+  }
+  /** The same, to a target that the instruction read. */
+  jumpIndirect(rip: Expr): void {
+    this.jump(rip)
   }
 }

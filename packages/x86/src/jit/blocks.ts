@@ -1,6 +1,7 @@
 /** Finding what belongs to a region: from its head along the micro-ops that the interpreter has decoded, cut into blocks. */
 import type { HandlerSource } from '../interpreter/build.ts'
 import { INTERNAL, INTERNAL_COUNT } from '../interpreter/micro-op.ts'
+import { recordedTargets } from '../interpreter/targets.ts'
 import * as L from '../state/layout.ts'
 
 /** How an instruction goes on. */
@@ -11,7 +12,10 @@ export type Flow =
   | 'jump'
   | 'call'
   | 'return'
-  /** To an address known when it runs, or nowhere. */
+  /** To an address known when it runs only. */
+  | 'indirect'
+  | 'indirect-call'
+  /** Nowhere: it faults. */
   | 'away'
   /** Left to the interpreter. */
   | 'interpret'
@@ -25,8 +29,8 @@ export interface Instruction {
   readonly own: number
   readonly source: HandlerSource | undefined
   readonly flow: Flow
-  /** Where it may jump; undefined where that is not known. */
-  readonly target: number | undefined
+  /** Where it may jump, and has jumped where that is known when it runs only. */
+  readonly targets: readonly number[]
 }
 
 export interface Block {
@@ -48,6 +52,9 @@ export interface CodeSource {
   isWarm(uop: number): boolean
 }
 
+const PAGE = 4096
+/** Offsets from the base page that a place in a region can have. */
+const FAR = 1 << 27
 /** Instructions of a region, at most. */
 export const MAX_INSTRUCTIONS = 300
 
@@ -58,7 +65,9 @@ function flowOf(source: HandlerSource): Flow {
   if (!isRelative && !endsBlock) return 'next'
   if (isRelative && !endsBlock) return 'conditional'
   if (isRelative) return mnemonic === 'call' ? 'call' : 'jump'
-  return mnemonic === 'ret' ? 'return' : 'away'
+  if (mnemonic === 'ret') return 'return'
+  if (mnemonic === 'jmp') return 'indirect'
+  return mnemonic === 'call' ? 'indirect-call' : 'away'
 }
 
 /** Reads the instruction whose first micro-op is at `first`. */
@@ -71,11 +80,26 @@ function readInstruction(code: CodeSource, at: number, first: number): Instructi
   const length = engine.getUint16(own + L.UOP_PLACE, true) >> 12
   const source = code.sourceOf(number)
   if (!source || !code.isCompilable(number))
-    return { at, length, first, own, source: undefined, flow: 'interpret', target: undefined }
+    return { at, length, first, own, source: undefined, flow: 'interpret', targets: [] }
   const flow = flowOf(source)
-  const jumps = flow === 'conditional' || flow === 'jump' || flow === 'call'
-  const target = jumps ? at + length + engine.getInt32(own + L.UOP_IMM, true) : undefined
-  return { at, length, first, own, source, flow, target }
+  return { at, length, first, own, source, flow, targets: targetsOf(engine, flow, own, at, length) }
+}
+
+function targetsOf(engine: DataView, flow: Flow, uop: number, at: number, length: number): number[] {
+  switch (flow) {
+    case 'conditional':
+    case 'jump':
+    case 'call':
+      return [at + length + engine.getInt32(uop + L.UOP_IMM, true)]
+    case 'indirect':
+    case 'indirect-call':
+      return recordedTargets(engine, uop)
+        .map((distance) => (at & ~(PAGE - 1)) + distance)
+        .filter((target) => Math.abs(target) < FAR)
+        .sort((a, b) => a - b)
+    default:
+      return []
+  }
 }
 
 /** All instructions that belong to the region, by place, and where blocks begin. */
@@ -123,9 +147,10 @@ class Exploration {
       const instruction = readInstruction(this.#code, at, uop)
       this.instructions.set(at, instruction)
       const after = at + instruction.length
-      if (instruction.target !== undefined && this.#isWarm(instruction.target)) found.push(instruction.target)
-      if (instruction.flow === 'conditional' || instruction.flow === 'call') found.push(after)
-      if (instruction.flow !== 'next') break
+      const { flow, targets } = instruction
+      found.push(...targets.filter((target) => this.#isWarm(target)))
+      if (flow === 'conditional' || flow === 'call' || flow === 'indirect-call') found.push(after)
+      if (flow !== 'next') break
       at = after
       uop = instruction.own + L.UOP_SIZE
     }

@@ -12,7 +12,7 @@
  */
 import { Handler } from '../interpreter/handler.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
-import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
+import type { Access, Operand, Runtime, Variant } from '../isa/meaning.ts'
 import { EXIT } from '../state/exits.ts'
 import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
@@ -92,6 +92,10 @@ const STRAIGHT_ON = 1
 const LEAVE_TO_RIP = 0
 const LEAVE_SLICE = 2
 const LOCAL_GET = 0x20
+const MAX_WINDOWS = 24
+/** The linear address of no page. */
+const NO_PAGE = -1
+const STACK_POINTER = 4
 const PLAIN: Variant = { size: 4, mode: 'long', memory: false, repeat: 'none', addressSize: 8 }
 
 export class RegionCode extends Handler {
@@ -115,6 +119,10 @@ export class RegionCode extends Handler {
   readonly #leavePage: Variable
   readonly #epochs: Epoch[] = []
   #tlbBase: Variable | undefined
+  readonly #windows = new Map<string, Window>()
+  /** The windows of addresses of the instruction at work. */
+  readonly #windowOf = new Map<Expr, Window>()
+  #eaWindow: Window | undefined
   readonly #faultLabel = new Label()
   readonly #leaveLabel = new Label()
   readonly #leaveUop: Variable
@@ -226,6 +234,10 @@ export class RegionCode extends Handler {
     }
     this.#base.set(base)
     this.#tlbBase?.set(word(L.TLB_BASE))
+    for (const window of this.#windows.values()) {
+      window.readable.set(NO_PAGE)
+      window.writable.set(NO_PAGE)
+    }
     this.#slotVariables.forEach((variable, slot) => {
       variable?.set(super.load('i64', at, L.REGS + slot * 8))
     })
@@ -315,6 +327,7 @@ export class RegionCode extends Handler {
   instruction(place: Place, variant: Variant, address: number | undefined, build: () => void): void {
     this.variant = variant
     this.nextInstruction()
+    this.#windowOf.clear()
     this.#setPlace(place)
     this.#charged++
     if (address !== undefined) this.#addressMicroOp(address)
@@ -341,6 +354,7 @@ export class RegionCode extends Handler {
     const raw = this.rawAddress()
     const kind = engine.getUint16(uop + L.UOP_HANDLER, true)
     this.#slots[L.SLOT.ea] = this.#linearOf(kind, raw, engine.getInt32(uop + L.UOP_IMM, true))
+    this.#eaWindow = this.#windowFor(this.#windowKey())
     this.#fields = own
   }
 
@@ -371,9 +385,92 @@ export class RegionCode extends Handler {
   }
 
   override segmentAddress(segment: number | Expr, offset: Expr, size: number, write: boolean): Expr {
+    if (segment === L.SS) {
+      const address = this.long ? offset : this.#flatLinear(L.SS, offset.and(0xffffffff), write)
+      const window = this.#windowFor(`${STACK_POINTER}`)
+      if (window) this.#windowOf.set(address, window)
+      return address
+    }
     if (this.long) return super.segmentAddress(segment, offset, size, write)
     const number = typeof segment === 'number' ? segment : Number(segment.immediate)
     return this.#flatLinear(number, offset.and(0xffffffff), write)
+  }
+
+  // ---- memory ----
+
+  /**
+   * Accesses whose addresses are mostly in one page share a window: the page, and where it is in RAM, in locals. The TLB is
+   * asked where an access is outside. What the TLB said stays true while the region runs: no instruction in it changes a
+   * translation.
+   */
+  #windowFor(key: string | undefined): Window | undefined {
+    if (key === undefined) return undefined
+    const known = this.#windows.get(key)
+    if (known || this.#windows.size === MAX_WINDOWS) return known
+    const window = {
+      readable: this.variable('i64'),
+      writable: this.variable('i64'),
+      addend: this.variable('i32'),
+    }
+    this.#windows.set(key, window)
+    return window
+  }
+  /** By the base register; addresses known but for the base, by their page. An index goes anywhere. */
+  #windowKey(): string | undefined {
+    const { engine } = this.#inputs
+    const at = this.#fields
+    const [base, index] = [engine.getUint8(at + L.UOP_BASE) >> 3, engine.getUint8(at + L.UOP_INDEX) >> 3]
+    const { zero, ripBase, ea, fsBase, gsBase } = L.SLOT
+    if (base === ea) return undefined
+    const isSegment = index === fsBase || index === gsBase
+    if (index !== zero && !isSegment && base !== STACK_POINTER) return undefined
+    if (base !== zero && base !== ripBase) return `${base}`
+    const page = engine.getInt32(at + L.UOP_DISP, true) >> 12
+    return `${base} ${isSegment ? index : ''} ${base === ripBase ? page + this.#page : page}`
+  }
+  protected override memoryAddress(): Expr {
+    const address = super.memoryAddress()
+    const isEa = this.#inputs.engine.getUint8(this.#fields + L.UOP_BASE) === L.SLOT.ea * 8
+    const window = isEa ? this.#eaWindow : this.#windowFor(this.#windowKey())
+    if (window) this.#windowOf.set(address, window)
+    return address
+  }
+  protected override access(
+    access: Access,
+    address: Expr,
+    size: number,
+    hit: (host: Expr) => void,
+    miss: () => void,
+  ): void {
+    const window = this.#windowOf.get(address)
+    if (!window) return super.access(access, address, size, hit, miss)
+    const before = this.knowledge()
+    const missed = this.#arm(miss)
+    this.restore(before)
+    const done = this.#arm(() => hit(address.wrap().add(window.addend.get())))
+    this.#join(missed, done)
+    const [inWindow, end] = [new Label(), new Label()]
+    const find = super.nested(() => {
+      const page = this.pageOfLast(address, size)
+      super.branchIf(
+        inWindow,
+        (access === 'read' ? window.readable : window.writable).get().eq(page).likely(),
+      )
+      const found = this.call(this.runtime.routines.get('findPage')!, address, size)
+      const [readable, writable] = [found.and(1).eqz(), found.and(2)]
+      super.if((access === 'read' ? readable : writable).eqz().unlikely(), () => {
+        for (const statement of missed.statements) this.statement(statement)
+        super.branch(end)
+      })
+      window.readable.set(this.select(readable, page, NO_PAGE))
+      window.writable.set(this.select(writable, page, NO_PAGE))
+      window.addend.set(found.and(-4096))
+    })
+    const body = super.nested(() => {
+      this.statement({ kind: 'block', label: inWindow, body: find })
+      for (const statement of done.statements) this.statement(statement)
+    })
+    this.statement({ kind: 'block', label: end, body })
   }
 
   // ---- places in engine memory ----
@@ -698,12 +795,15 @@ export class RegionCode extends Handler {
     const yes = this.#arm(then)
     this.restore(before)
     const no = otherwise ? this.#arm(otherwise) : { statements: [] as Statement[], known: before }
+    this.#join(yes, no)
+    this.statement({ kind: 'if', condition, body: yes.statements, otherwise: no.statements })
+  }
+  #join(yes: Arm, no: Arm): void {
     if (yes.known && no.known)
       this.#merge(yes as Arm & { known: Knowledge }, no as Arm & { known: Knowledge })
     else if (yes.known) this.restore(yes.known)
     else if (no.known) this.restore(no.known)
     else this.#ended = true
-    this.statement({ kind: 'if', condition, body: yes.statements, otherwise: no.statements })
   }
   #arm(build: () => void): Arm {
     this.#ended = false
@@ -936,6 +1036,15 @@ interface Epoch {
   readonly flags: Flags
   readonly label: Label
   used: boolean
+}
+
+/** A page that many accesses are in: see `#windowFor`. */
+interface Window {
+  /** Its linear address where it may be read, and where it may be written; else NO_PAGE. */
+  readonly readable: Variable
+  readonly writable: Variable
+  /** From linear address to host offset. */
+  readonly addend: Variable
 }
 
 interface Arm {

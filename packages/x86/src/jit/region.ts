@@ -17,6 +17,9 @@ export interface RegionOptions {
   readonly mapOf: (page: number) => number
 }
 
+/** Return addresses that a return is compared with, at most. */
+const MAX_RETURN_SITES = 64
+
 const pageOf = (at: number): number => at >> 12
 
 /** Builds a region's function. */
@@ -55,17 +58,19 @@ class RegionBuilder implements Edges {
     const sites: number[] = []
     for (const { instructions } of this.#options.blocks) {
       const last = instructions.at(-1)!
-      if (last.flow === 'call' && this.#nodes.has(last.target!) && this.#nodes.has(last.at + last.length))
-        sites.push(last.at + last.length)
+      const isCall = last.flow === 'call' || last.flow === 'indirect-call'
+      const after = last.at + last.length
+      if (isCall && this.#nodes.has(after) && last.targets.some((target) => this.#nodes.has(target)))
+        sites.push(after)
     }
-    return sites.length <= 8 ? sites : []
+    return sites.sort((a, b) => a - b).slice(0, MAX_RETURN_SITES)
   }
 
   #successorsOf({ instructions, next }: Block): number[] {
     const last = instructions.at(-1)!
     const targets = [
       ...(last.flow === 'return' ? this.#returnSites : []),
-      ...(last.target === undefined ? [] : [last.target]),
+      ...last.targets,
       ...(next === undefined ? [] : [next]),
     ]
     return targets.flatMap((at) => this.#nodes.get(at) ?? [])
@@ -183,18 +188,30 @@ class RegionBuilder implements Edges {
     this.#tree(to)
   }
 
-  /** A return goes to one of the region's return sites where it can. */
+  /** A return goes to one of the region's return sites where it can, another branch to where it went before. */
   goToRip(code: RegionCode, rip: Expr): void {
-    const node = this.#node
-    const block = this.#options.blocks[node]!
-    if (block.instructions.at(-1)!.flow === 'return') {
-      for (const site of this.#returnSites) {
-        code.if(rip.eq(code.ripAt(site)), () => {
-          this.goTo(code, site)
-          this.#node = node
-        })
-      }
+    const { flow, targets } = this.#options.blocks[this.#node]!.instructions.at(-1)!
+    const places = flow === 'return' ? this.#returnSites : targets.filter((at) => this.#nodes.has(at))
+    if (places.length > 0) {
+      code.settle()
+      this.#goToPlace(code, rip.sub(code.ripAt(0)), places)
     }
     code.leaveToRip(rip)
+  }
+
+  /** Goes to the one of the places, which are in order, that is `distance` from the base; on where it is none of them. */
+  #goToPlace(code: RegionCode, distance: Expr, places: readonly number[]): void {
+    if (places.length > 2) {
+      const half = places.length >> 1
+      const rest = (part: readonly number[]) => () => this.#goToPlace(code, distance, part)
+      return code.if(distance.ltS(places[half]!), rest(places.slice(0, half)), rest(places.slice(half)))
+    }
+    const node = this.#node
+    for (const at of places) {
+      code.if(distance.eq(at), () => {
+        this.goTo(code, at)
+        this.#node = node
+      })
+    }
   }
 }

@@ -208,8 +208,14 @@ export const PLACE_SIZE = 8
 export const PLACE_STACK = 65536 * PLACE_SIZE
 const PLACES_SIZE = 2 * PLACE_STACK
 
+/** Where indirect jumps went, see interpreter/targets.ts: 8 bytes each. */
+export const TARGETS = PLACES + PLACES_SIZE
+export const TARGET_ROWS = 256
+export const TARGETS_OF_ROW = 64
+const TARGETS_SIZE = TARGET_ROWS * TARGETS_OF_ROW * 8
+
 /** Micro-ops and the maps from page offset to micro-op; see interpreter/code-cache.ts. */
-export const ARENA = PLACES + PLACES_SIZE
+export const ARENA = TARGETS + TARGETS_SIZE
 
 /** Code page: 64 pointers to sub-maps of 64 pointers to micro-ops. */
 export const CODE_PAGE_SUBMAPS = 64

@@ -62,6 +62,8 @@ export class Expr {
   uses = 0
   local = -1
   loop = 0
+  /** Of a condition: how it mostly is. */
+  expected: boolean | undefined
 
   constructor(
     code: Code,
@@ -292,6 +294,17 @@ export class Expr {
   get isConstant(): boolean {
     return this.kind === K.constant
   }
+
+  /** As a condition: mostly true. Tells the compiler which arm to keep out of the way. */
+  likely(): Expr {
+    this.expected = true
+    return this
+  }
+  /** As a condition: mostly false. */
+  unlikely(): Expr {
+    this.expected = false
+    return this
+  }
 }
 
 function opcodeFor(row: Partial<Record<ValueType, number>>, type: ValueType, name: string): number {
@@ -334,6 +347,17 @@ export type Statement =
   | { kind: 'tail-call-indirect'; typeIndex: number; table: number; index: Expr; args: readonly Expr[] }
   | { kind: 'unreachable' }
   | { kind: 'group'; body: readonly Statement[] }
+
+/** A function's entry in the code section, and what is expected of its branches. */
+export interface FunctionBody {
+  readonly bytes: Uint8Array
+  readonly hints: readonly BranchHint[]
+}
+export interface BranchHint {
+  /** Of the branch, from the start of the body. */
+  readonly offset: number
+  readonly taken: boolean
+}
 
 /** The target of a branch: the end of a block, or the head of a loop. */
 export class Label {
@@ -594,7 +618,7 @@ export class Code {
   }
 
   /** The function's entry in the code section: locals and body, without the size. */
-  emit(): Uint8Array {
+  emit(): FunctionBody {
     countUses(this.#statements)
     return new Emitter(this.params, this.#locals).run(this.#statements, this.results.length > 0)
   }
@@ -794,13 +818,14 @@ class Emitter {
   #loops = 0
   /** Where a `local.set` ends the code so far, so that a `local.get` of the same local can become a `local.tee`. */
   #lastSet = { start: -1, end: -1, local: -1 }
+  readonly #hints: BranchHint[] = []
 
   constructor(params: readonly ValueType[], locals: readonly ValueType[]) {
     this.#params = params
     this.#locals = [...locals]
   }
 
-  run(statements: readonly Statement[], hasResult: boolean): Uint8Array {
+  run(statements: readonly Statement[], hasResult: boolean): FunctionBody {
     this.#block(statements)
     const body = new ByteWriter()
     const runs: [number, ValueType][] = []
@@ -814,10 +839,16 @@ class Emitter {
       body.u32(count)
       body.u8(VALUE_TYPE_CODE[type])
     }
+    const start = body.length
     body.bytes(this.#out.view())
     if (hasResult && !endsControl(statements)) body.u8(0x00)
     body.u8(0x0b)
-    return body.view()
+    const hints = this.#hints.map(({ offset, taken }) => ({ offset: start + offset, taken }))
+    return { bytes: body.view(), hints }
+  }
+
+  #hint({ expected }: Expr): void {
+    if (expected !== undefined) this.#hints.push({ offset: this.#out.length, taken: expected })
   }
 
   #block(statements: readonly Statement[]): void {
@@ -963,7 +994,10 @@ class Emitter {
         return
       }
       case 'branch':
-        if (s.condition) this.#value(s.condition)
+        if (s.condition) {
+          this.#value(s.condition)
+          this.#hint(s.condition)
+        }
         out.u8(s.condition ? 0x0d : 0x0c)
         return out.u32(this.#depth - s.label.depth)
       case 'switch':
@@ -995,6 +1029,7 @@ class Emitter {
   #if(s: Extract<Statement, { kind: 'if' }>): void {
     const out = this.#out
     this.#value(s.condition)
+    this.#hint(s.condition)
     out.u8(0x04)
     out.u8(BLOCK_VOID)
     this.#depth++

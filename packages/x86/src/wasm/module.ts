@@ -1,9 +1,18 @@
 import { ByteWriter } from './bytes.ts'
-import { type Callable, Code } from './code.ts'
+import { type BranchHint, type Callable, Code, type FunctionBody } from './code.ts'
 import { VALUE_TYPE_CODE, type ValueType } from './opcodes.ts'
 
 const HEADER = Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00)
-const SECTION = { type: 1, import: 2, function: 3, table: 4, export: 7, element: 9, code: 10 } as const
+const SECTION = {
+  custom: 0,
+  type: 1,
+  import: 2,
+  function: 3,
+  table: 4,
+  export: 7,
+  element: 9,
+  code: 10,
+} as const
 
 /** A WebAssembly module under construction: imports first, then functions, which may call each other in any order. */
 export class ModuleBuilder {
@@ -11,7 +20,7 @@ export class ModuleBuilder {
   readonly #typeBodies: Uint8Array[] = []
   readonly #imports: ByteWriter[] = []
   #importedFunctions = 0
-  readonly #functions: { callable: Callable; body: Uint8Array | undefined; name: string }[] = []
+  readonly #functions: { callable: Callable; body: FunctionBody | undefined; name: string }[] = []
   readonly #exports: { name: string; kind: number; index: number }[] = []
   #table: { size: number; typeIndex: number; elements: Map<number, Callable> } | undefined
 
@@ -131,12 +140,13 @@ export class ModuleBuilder {
       }
     })
     if (table) this.#section(out, SECTION.element, (s) => elementSection(s, table.elements, table.typeIndex))
+    this.#branchHints(out)
     this.#section(out, SECTION.code, (s) => {
       s.u32(this.#functions.length)
       for (const { body, name } of this.#functions) {
         if (!body) throw new Error(`function ${name} is declared but not defined`)
-        s.u32(body.length)
-        s.bytes(body)
+        s.u32(body.bytes.length)
+        s.bytes(body.bytes)
       }
     })
     return out.view()
@@ -150,6 +160,20 @@ export class ModuleBuilder {
     out.bytes(section.view())
   }
 
+  /** WebAssembly's "Branch Hinting" proposal, section "metadata.code.branch_hint". */
+  #branchHints(out: ByteWriter): void {
+    const hinted = this.#functions.filter(({ body }) => body && body.hints.length > 0)
+    if (hinted.length === 0) return
+    this.#section(out, SECTION.custom, (s) => {
+      s.name('metadata.code.branch_hint')
+      s.u32(hinted.length)
+      for (const { callable, body } of hinted) {
+        s.u32(callable.index)
+        writeHints(s, body!.hints)
+      }
+    })
+  }
+
   #tableSection(s: ByteWriter, size: number, typeIndex: number): void {
     s.u32(1)
     this.#tableType(s, size, typeIndex)
@@ -161,6 +185,15 @@ export class ModuleBuilder {
     s.u8(0x01)
     s.u32(size)
     s.u32(size)
+  }
+}
+
+function writeHints(s: ByteWriter, hints: readonly BranchHint[]): void {
+  s.u32(hints.length)
+  for (const { offset, taken } of hints) {
+    s.u32(offset)
+    s.u32(1)
+    s.u8(taken ? 1 : 0)
   }
 }
 
