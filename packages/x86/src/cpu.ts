@@ -3,8 +3,10 @@ import type { CodeSize } from './decode/decoder.ts'
 import { buildInterpreter, ENGINE_PAGES } from './interpreter/build.ts'
 import { CodeCache } from './interpreter/code-cache.ts'
 import { HOT_AFTER } from './interpreter/heat.ts'
-import { instructions, routineGroups } from './isa/index.ts'
-import { REGION_SLOTS, Recompiler } from './jit/recompiler.ts'
+import { instructionsOf, routineGroups } from './isa/index.ts'
+import { Recompiler } from './jit/recompiler.ts'
+import { REGION_SLOTS } from './jit/region-compiler.ts'
+import type { RegionWorker } from './jit/region-service.ts'
 import { FAULT_INTERPRET, MMIO_ADDRESS, TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu/access.ts'
 import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from './mmu/walk.ts'
 import type { CpuPins } from './pins.ts'
@@ -15,7 +17,7 @@ import { EXCEPTION, GPR_NAMES } from './state/registers.ts'
 import { type InertMsrs, RESET_MSRS, updateFpu } from './system/control.ts'
 import { Core, type EngineExports } from './system/core.ts'
 import { deliver, type Source } from './system/interrupts.ts'
-import { CPU_MODELS, type CpuModel, DEFAULT_CPU_MODEL } from './system/model.ts'
+import { type CpuModel, DEFAULT_CPU_MODEL, findModel } from './system/model.ts'
 import { hostOperations } from './system/operations.ts'
 import { noticeInterrupts } from './system/ports.ts'
 import { report } from './system/report.ts'
@@ -32,8 +34,11 @@ export interface CpuOptions {
   readonly pins: CpuPins
   /** Name of a CPU model; `x86-64-v2` where it is left out. */
   readonly model?: string
-  /** Recompile hot code: what has been arrived at `hotAfter` times. Left out, everything is interpreted. */
-  readonly recompile?: { readonly hotAfter?: number }
+  /**
+   * Recompile hot code: what has been arrived at `hotAfter` times, in the thread of `worker` where there is one. Left out,
+   * everything is interpreted.
+   */
+  readonly recompile?: { readonly hotAfter?: number; readonly worker?: RegionWorker }
   /** Sees every exception before it is delivered, with RIP set; true ends the slice there. For debuggers and tests. */
   readonly intercept?: (vector: number, errorCode: number) => boolean
 }
@@ -55,24 +60,12 @@ export type CpuExit =
   | { readonly kind: 'hlt' }
   | { readonly kind: 'shutdown'; readonly reason: string }
 
-/** An unknown CPU model was asked for. */
-export class CpuModelError extends Error {
-  readonly code = 'TV_CPU_MODEL'
-}
-
 const SLICE: CpuExit = { kind: 'slice' }
 const HLT: CpuExit = { kind: 'hlt' }
 const PAGE = 4096
 const MAX_LENGTH = 15
 const EXIT_BIT = 0x80000000 | 0
 const DR6_BS = 1 << 14
-
-function findModel(name: string): CpuModel {
-  const model = CPU_MODELS.find((candidate) => candidate.name === name)
-  if (model) return model
-  const known = CPU_MODELS.map((candidate) => candidate.name).join(', ')
-  throw new CpuModelError(`There is no CPU model "${name}"; there are ${known}.`)
-}
 
 /** The interpreter of a model is made once and serves all CPUs. */
 const interpreters = new Map<string, ReturnType<typeof compile>>()
@@ -83,9 +76,8 @@ function interpreterFor(model: CpuModel, hotAfter: number | undefined): ReturnTy
   return known
 }
 function compile(model: CpuModel, hotAfter: number | undefined) {
-  const supported = instructions.filter(({ feature }) => !feature || model.features.has(feature))
   const forRecompiler = hotAfter === undefined ? {} : { hotAfter, spare: REGION_SLOTS }
-  const interpreter = buildInterpreter(supported, routineGroups, forRecompiler)
+  const interpreter = buildInterpreter(instructionsOf(model), routineGroups, forRecompiler)
   return { module: new WebAssembly.Module(interpreter.bytes), interpreter }
 }
 
@@ -149,6 +141,8 @@ export class Cpu {
     })
     if (options.recompile) {
       this.#recompiler = new Recompiler({
+        model: model.name,
+        worker: options.recompile.worker,
         interpreter,
         engineMemory: engine,
         ram: options.memory.memory,
@@ -276,6 +270,11 @@ export class Cpu {
   /** Forgets what was hot. For tests, which run much code once. */
   forgetHeat(): void {
     this.#core.words.fill(0, L.HEAT >> 2, L.PLACES >> 2)
+  }
+
+  /** Gives back what is held outside of JavaScript's heap; the CPU does not run again. */
+  release(): void {
+    this.#recompiler?.release()
   }
 
   /** What the recompiler did; undefined where there is none. */

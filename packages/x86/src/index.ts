@@ -1,11 +1,16 @@
 export {
   Cpu,
   type CpuExit,
-  CpuModelError,
   type CpuOptions,
   type CpuRegisters,
   type GuestMemory,
 } from './cpu.ts'
 export { LockStepCpu, LockStepError } from './jit/lock-step.ts'
+export {
+  answerRegions,
+  type RegionAnswer,
+  type RegionRequest,
+  type RegionWorker,
+} from './jit/region-service.ts'
 export type { CpuPins } from './pins.ts'
-export { CPU_MODELS, type CpuModel, DEFAULT_CPU_MODEL } from './system/model.ts'
+export { CPU_MODELS, type CpuModel, CpuModelError, DEFAULT_CPU_MODEL } from './system/model.ts'

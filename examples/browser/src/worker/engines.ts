@@ -1,11 +1,12 @@
 import { type CreateCpu, emulated, type Hypervisor } from '@typevisor/vmm'
 import { Cpu } from '@typevisor/x86'
 import { PageError } from '../errors.ts'
+import { startRegionWorker } from './region-worker.ts'
 
 /** The engines that run in a browser. */
 const ENGINES = {
   interpreter: (options) => new Cpu(options),
-  jit: (options) => new Cpu({ ...options, recompile: {} }),
+  jit: (options) => new Cpu({ ...options, recompile: { worker: startRegionWorker() } }),
 } as const satisfies Partial<Record<'interpreter' | 'jit', CreateCpu>>
 
 /** The engine of that name. */

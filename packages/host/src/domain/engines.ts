@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
 import { CPU_MODELS, Cpu, DEFAULT_CPU_MODEL, LockStepCpu } from '@typevisor/x86'
 import { DomainError } from './errors.ts'
+import { startRegionWorker } from './region-worker.ts'
 
 /** The engines of this version; a `kvm` is to follow. */
 const ENGINES = {
@@ -35,7 +36,7 @@ function heedBranchHints(): void {
 
 async function loadRecompiler(): Promise<Hypervisor> {
   heedBranchHints()
-  return emulated('jit', (options) => new Cpu({ ...options, recompile: {} }))
+  return emulated('jit', (options) => new Cpu({ ...options, recompile: { worker: startRegionWorker() } }))
 }
 async function loadLockStep(): Promise<Hypervisor> {
   return emulated('lock-step', (options) => new LockStepCpu(options))

@@ -5,6 +5,7 @@ import type { Hypervisor, Vcpu, Vm } from './hypervisor.ts'
 /** What this needs of `Cpu` in @typevisor/x86. */
 export interface EmulatedCpu extends Vcpu {
   memoryWritten(gpa: number, length: number): void
+  release?(): void
 }
 
 export type CreateCpu = (options: { memory: GuestMemory; pins: CpuPins; model?: string }) => EmulatedCpu
@@ -19,6 +20,7 @@ export function emulated(engine: 'interpreter' | 'jit' | 'lock-step', createCpu:
         memory: options.memory,
         vcpus: [cpu],
         memoryWritten: (gpa, length) => cpu.memoryWritten(gpa, length),
+        release: () => cpu.release?.(),
       }
     },
   }

@@ -67,6 +67,8 @@ export interface Vm {
   readonly vcpus: readonly Vcpu[]
   /** RAM was written from outside the vCPUs: what was made from its old contents must go. */
   memoryWritten(gpa: number, length: number): void
+  /** Gives back threads and the like; the vCPUs do not run again. */
+  release?(): void
 }
 
 export interface Hypervisor {

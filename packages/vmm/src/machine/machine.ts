@@ -122,6 +122,7 @@ export class Machine {
       return this.#exit
     } finally {
       this.#running = false
+      this.#vm.release?.()
     }
   }
 

@@ -73,13 +73,8 @@ export function buildInterpreter(
   const elements = new Map<number, Callable>()
   defineInternal(module, runtime, elements)
   const tables = buildTables(instructions)
-  const sources: (HandlerSource | undefined)[] = Array.from({ length: INTERNAL_COUNT }, () => undefined)
-  for (const entry of tables.entries) {
-    for (const source of sourcesOf(entry)) {
-      sources.push(source)
-      defineHandler(module, runtime, source, elements, hotAfter)
-    }
-  }
+  const sources = handlerSources(tables)
+  for (const source of sources) if (source) defineHandler(module, runtime, source, elements, hotAfter)
   module.table(elements.size + spare, dispatch.handlerType, elements)
   module.exportTable('handlers')
   const exported = { walk: walker.walk, hostOf: walker.hostOf, dispatch: dispatch.dispatch }
@@ -99,6 +94,12 @@ export function buildInterpreter(
   )
   for (const [name, callable] of routines) module.export(name, callable)
   return { bytes: module.build(), tables, handlers: elements.size, sources, runtime }
+}
+
+/** What the handlers are made from, by their numbers; internal ones have none. */
+export function handlerSources(tables: DecodeTables): readonly (HandlerSource | undefined)[] {
+  const internal = Array.from({ length: INTERNAL_COUNT }, () => undefined)
+  return [...internal, ...tables.entries.flatMap((entry) => [...sourcesOf(entry)])]
 }
 
 function* sourcesOf(entry: Entry): Generator<HandlerSource> {

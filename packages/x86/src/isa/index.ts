@@ -1,6 +1,7 @@
 /** All instructions, and the routines that their meanings call. */
 import { floatRoutines } from '../float/index.ts'
 import type { RoutineGroup } from '../interpreter/build.ts'
+import type { CpuModel } from '../system/model.ts'
 import { systemRoutines } from '../system/routines.ts'
 import { ALU } from './alu.ts'
 import { AVX } from './avx.ts'
@@ -70,6 +71,11 @@ export const instructions: readonly Instruction[] = [
   ...X87_ENVIRONMENT,
   ...X87_TRANSCENDENTAL,
 ]
+
+/** Those that a CPU model has. */
+export function instructionsOf({ features }: CpuModel): readonly Instruction[] {
+  return instructions.filter(({ feature }) => !feature || features.has(feature))
+}
 
 /** In the order in which they build on each other. */
 export const routineGroups: readonly RoutineGroup[] = [

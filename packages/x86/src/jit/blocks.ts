@@ -27,7 +27,8 @@ export interface Instruction {
   /** Its first micro-op, and its own (behind an address micro-op). */
   readonly first: number
   readonly own: number
-  readonly source: HandlerSource | undefined
+  /** The number of its own micro-op's handler. */
+  readonly handler: number
   readonly flow: Flow
   /** Where it may jump, and has jumped where that is known when it runs only. */
   readonly targets: readonly number[]
@@ -80,9 +81,9 @@ function readInstruction(code: CodeSource, at: number, first: number): Instructi
   const length = engine.getUint16(own + L.UOP_PLACE, true) >> 12
   const source = code.sourceOf(number)
   if (!source || !code.isCompilable(number))
-    return { at, length, first, own, source: undefined, flow: 'interpret', targets: [] }
+    return { at, length, first, own, handler: number, flow: 'interpret', targets: [] }
   const flow = flowOf(source)
-  return { at, length, first, own, source, flow, targets: targetsOf(engine, flow, own, at, length) }
+  return { at, length, first, own, handler: number, flow, targets: targetsOf(engine, flow, own, at, length) }
 }
 
 function targetsOf(engine: DataView, flow: Flow, uop: number, at: number, length: number): number[] {

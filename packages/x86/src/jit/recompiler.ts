@@ -1,34 +1,35 @@
-/** The recompiler: regions from hot code, modules from regions, and the micro-ops through which they are entered. */
-import { ENGINE_PAGES, type InterpreterModule, RAM_PAGES } from '../interpreter/build.ts'
+/** The recompiler: plans regions of hot code, has them made, and enters them where the interpreter finds them. */
+import type { InterpreterModule } from '../interpreter/build.ts'
 import type { CodeCache } from '../interpreter/code-cache.ts'
-import { HANDLER_PARAMS, HANDLER_RESULTS } from '../interpreter/handler.ts'
 import { heatPlace } from '../interpreter/heat.ts'
-import { FLAG_FUNCTIONS } from '../interpreter/routines.ts'
-import type { Runtime } from '../isa/meaning.ts'
 import * as L from '../state/layout.ts'
-import type { Callable } from '../wasm/code.ts'
-import { ModuleBuilder } from '../wasm/module.ts'
-import { type Block, findBlocks } from './blocks.ts'
 import { isCompilable } from './compilable.ts'
-import { buildRegion } from './region.ts'
-import type { RegionCode } from './region-code.ts'
+import { type Plan, planRegion } from './plan.ts'
+import { linkageOf, REGION_SLOTS } from './region-compiler.ts'
+import { answerRegions, type RegionAnswer, type RegionWorker } from './region-service.ts'
 
-/** Slots of the handlers' table that regions may take. */
-export const REGION_SLOTS = 16384
-/** Index of the handlers' type in every module made here. */
-const HANDLER_TYPE = 0
+/** Regions of a module, at most. */
+const MAX_BATCH = 16
+/** Regions that wait to be made, at most: what becomes hot then has to become hot again. */
+const MAX_WAITING = 256
+/** Bytes of WebAssembly of all regions, at most; V8's code for them takes about four times as much. */
+const MAX_BYTES = 32 << 20
 
 interface Region {
   readonly head: number
   /** The handler that the head's micro-op had. */
   readonly original: number
-  readonly slot: number
   readonly maps: readonly number[]
+  /** Its part of the module's WebAssembly. */
+  readonly bytes: number
+  readonly slot: number
 }
 
-/** A region that is built and not yet entered. */
-interface Built extends Omit<Region, 'slot'> {
-  readonly code: RegionCode
+/** A region that waits to be made, or is being made. */
+interface Pending {
+  readonly plan: Plan
+  /** Its code has changed. */
+  isStale: boolean
 }
 
 /** Where hot code is: its code page's map, the offset in it, and where the page lies in the linear address space. */
@@ -39,12 +40,6 @@ export interface HotSpot {
   readonly neighbour: (pages: number) => number
 }
 
-/** A function that a module may import: by its name in the interpreter's exports. */
-interface Import {
-  readonly name: string
-  readonly callable: { index: number; params: Callable['params']; results: Callable['results'] }
-}
-
 export class Recompiler {
   readonly #interpreter: InterpreterModule
   readonly #engine: DataView
@@ -52,50 +47,39 @@ export class Recompiler {
   readonly #table: WebAssembly.Table
   readonly #warm: number
   readonly #env: Record<string, unknown>
-  readonly #imports: Import[] = []
-  readonly #runtime: Runtime
-  readonly #flagFunctions: Record<string, Callable> = {}
+  readonly #worker: RegionWorker
   readonly #compilable: (boolean | undefined)[] = []
+  /** In the order in which they were entered. */
   readonly #regions = new Map<number, Region>()
   readonly #bySlot = new Map<number, Region>()
   readonly #byMap = new Map<number, Set<Region>>()
   readonly #freeSlots: number[] = []
-  readonly counters = { regions: 0, instructions: 0, bytes: 0, dropped: 0 }
+  readonly #waiting = new Map<number, Pending>()
+  #inWork: Pending[] = []
+  #bytes = 0
+  readonly counters = { regions: 0, instructions: 0, bytes: 0, dropped: 0, reclaimed: 0 }
 
   constructor(options: {
+    model: string
     interpreter: InterpreterModule
     engineMemory: WebAssembly.Memory
     ram: WebAssembly.Memory
     exports: Record<string, unknown>
     cache: CodeCache
     hotAfter: number
+    worker?: RegionWorker | undefined
   }) {
+    const { interpreter, exports, model } = options
     this.#warm = options.hotAfter >> 4
-    this.#interpreter = options.interpreter
+    this.#interpreter = interpreter
     this.#engine = new DataView(options.engineMemory.buffer)
     this.#cache = options.cache
-    this.#table = options.exports.handlers as WebAssembly.Table
-    this.#env = { ...options.exports, engine: options.engineMemory, ram: options.ram }
-    for (let slot = REGION_SLOTS - 1; slot >= 0; slot--)
-      this.#freeSlots.push(this.#interpreter.handlers + slot)
-    this.#runtime = this.#importedRuntime()
-  }
-
-  /** The runtime of the interpreter, as imports whose index is set when a module needs them. */
-  #importedRuntime(): Runtime {
-    const { runtime } = this.#interpreter
-    const imported = (name: string, callable: Callable): Callable => {
-      const entry = { index: -1, params: callable.params, results: callable.results }
-      this.#imports.push({ name, callable: entry })
-      return entry
-    }
-    const functions: Record<string, unknown> = {}
-    for (const [name, value] of Object.entries(runtime))
-      if (isCallable(value) && name in this.#env) functions[name] = imported(name, value)
-    const routines = new Map<string, Callable>()
-    for (const [name, callable] of runtime.routines) routines.set(name, imported(name, callable))
-    for (const name of FLAG_FUNCTIONS) this.#flagFunctions[name] = routines.get(name)!
-    return { ...runtime, ...functions, routines, handlerType: HANDLER_TYPE }
+    this.#table = exports.handlers as WebAssembly.Table
+    this.#env = { ...exports, engine: options.engineMemory, ram: options.ram }
+    for (let slot = REGION_SLOTS - 1; slot >= 0; slot--) this.#freeSlots.push(interpreter.handlers + slot)
+    this.#worker = options.worker ?? inThisThread()
+    this.#worker.onAnswer((answer) => this.#install(answer))
+    this.#worker.post({ linkage: linkageOf(model, interpreter.handlers, interpreter.runtime, exports) })
   }
 
   #isCompilable(handler: number): boolean {
@@ -105,28 +89,32 @@ export class Recompiler {
   }
   #isWarm(uop: number): boolean {
     const heat = this.#engine.getUint16(heatPlace(uop), true)
-    return (
-      heat >= this.#warm || this.#engine.getUint16(uop + L.UOP_HANDLER, true) >= this.#interpreter.handlers
-    )
+    return heat >= this.#warm || this.#isRegion(this.#engine.getUint16(uop + L.UOP_HANDLER, true))
+  }
+  #isRegion(handler: number): boolean {
+    return handler >= this.#interpreter.handlers
   }
   /** The handler that a micro-op had before a region took it over. */
   #handlerAt(uop: number): number {
     const number = this.#engine.getUint16(uop + L.UOP_HANDLER, true)
-    return number < this.#interpreter.handlers ? number : this.#bySlot.get(number)!.original
+    return this.#isRegion(number) ? this.#bySlot.get(number)!.original : number
   }
 
-  /** Makes a region of a hot spot and enters it, while there are slots. */
+  /** Has a region made of a hot spot. */
   compile(spot: HotSpot): void {
-    if (this.#freeSlots.length === 0) return
-    const used = new Set<Callable>()
-    const built = this.#build(spot, used)
-    if (built) this.#install(built, used)
+    if (this.#waiting.size === MAX_WAITING) return
+    const plan = this.#plan(spot)
+    if (!plan) return
+    this.#waiting.set(plan.head, { plan, isStale: false })
+    if (this.#inWork.length === 0) this.#postBatch()
   }
 
-  #build(spot: HotSpot, used: Set<Callable>): Built | undefined {
+  #plan(spot: HotSpot): Plan | undefined {
     const codeSize = this.#cache.codeSizeOf(spot.map)
     const head = this.#cache.lookUp(spot.map, spot.offset)
-    if (codeSize === undefined || codeSize === 2 || head === 0 || this.#regions.has(head)) return undefined
+    if (codeSize === undefined || codeSize === 2 || head === 0) return undefined
+    if (this.#regions.has(head) || this.#waiting.has(head)) return undefined
+    if (this.#inWork.some(({ plan, isStale }) => plan.head === head && !isStale)) return undefined
     const maps = new Map<number, number>([[0, spot.map]])
     const mapOf = (page: number): number => {
       const known = maps.get(page)
@@ -139,93 +127,112 @@ export class Recompiler {
       const map = mapOf(at >> 12)
       return map === 0 ? 0 : this.#cache.lookUp(map, at & 4095)
     }
-    const blocks = findBlocks(
-      {
-        engine: this.#engine,
-        lookUp,
-        handlerAt: (uop) => this.#handlerAt(uop),
-        sourceOf: (handler) => this.#interpreter.sources[handler],
-        isCompilable: (handler) => this.#isCompilable(handler),
-        isWarm: (uop) => this.#isWarm(uop),
-      },
-      spot.offset,
-    )
-    if (blocks.length === 0 || blocks[0]!.instructions[0]!.flow === 'interpret') return undefined
-    const original = this.#handlerAt(head)
-    const inputs = {
-      runtime: this.#runtime,
-      flagFunctions: this.#flagFunctions,
+    const source = {
+      codeSize,
       engine: this.#engine,
-      long: codeSize === 8,
-      used,
+      mapOf,
+      lookUp,
+      handlerAt: (uop: number) => this.#handlerAt(uop),
+      sourceOf: (handler: number) => this.#interpreter.sources[handler],
+      isCompilable: (handler: number) => this.#isCompilable(handler),
+      isWarm: (uop: number) => this.#isWarm(uop),
     }
-    const code = buildRegion(inputs, { blocks, head, original, lookUp, mapOf })
-    this.counters.instructions += count(blocks)
-    return { code, head, original, maps: pagesOf(blocks).map((page) => mapOf(page)) }
+    return planRegion(source, spot.offset)
   }
 
-  #install(built: Built, used: Set<Callable>): void {
-    const module = new ModuleBuilder()
-    // The first type, so that its index is HANDLER_TYPE.
-    module.typeIndex(HANDLER_PARAMS, HANDLER_RESULTS)
-    module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
-    module.importMemory('ram', ...RAM_PAGES)
-    module.importTable('handlers', this.#interpreter.handlers + REGION_SLOTS, HANDLER_TYPE)
-    for (const { name, callable } of this.#imports)
-      if (used.has(callable))
-        callable.index = module.importFunction(name, callable.params, callable.results).index
-    const callable = module.declare('region', HANDLER_PARAMS, HANDLER_RESULTS)
-    module.defineWith(callable, built.code)
-    module.export('region', callable)
-    const bytes = module.build()
-    this.counters.bytes += bytes.length
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#env })
-    this.#enter(built, instance.exports.region)
+  #postBatch(): void {
+    const batch = [...this.#waiting.values()].slice(0, MAX_BATCH)
+    if (batch.length === 0) return
+    for (const { plan } of batch) this.#waiting.delete(plan.head)
+    this.#inWork = batch
+    this.#worker.post({ plans: batch.map(({ plan }) => plan) })
   }
 
-  #enter({ head, original, maps }: Built, entry: unknown): void {
+  #install({ module, bytes }: RegionAnswer): void {
+    const made = this.#inWork
+    this.#inWork = []
+    const { exports } = new WebAssembly.Instance(module, { env: this.#env })
+    this.counters.bytes += bytes
+    for (const [i, { plan, isStale }] of made.entries())
+      if (!isStale) this.#enter(plan, exports[`${i}`], Math.ceil(bytes / made.length))
+    this.#postBatch()
+  }
+
+  #enter({ head, original, maps, blocks }: Plan, entry: unknown, bytes: number): void {
+    this.#makeRoom(bytes)
     const slot = this.#freeSlots.pop()!
-    const region: Region = { head, original, slot, maps }
+    const region: Region = { head, original, slot, maps: [...maps.values()], bytes }
     this.#table.set(slot, entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
     this.#regions.set(head, region)
     this.#bySlot.set(slot, region)
-    for (const map of maps) {
+    for (const map of region.maps) {
       const list = this.#byMap.get(map) ?? new Set()
       list.add(region)
       this.#byMap.set(map, list)
     }
+    this.#bytes += bytes
     this.counters.regions++
+    for (const { instructions } of blocks) this.counters.instructions += instructions.length
+  }
+
+  /** Drops the oldest regions where there is no room for another; those that are in use become hot again. */
+  #makeRoom(bytes: number): void {
+    if (this.#freeSlots.length > 0 && this.#bytes + bytes <= MAX_BYTES) return
+    const oldest = [...this.#regions.values()].slice(0, Math.ceil(this.#regions.size / 4))
+    for (const region of oldest) this.#drop(region)
+    this.counters.reclaimed += oldest.length
   }
 
   #drop(region: Region): void {
-    const { head, original, slot } = region
+    const { head, original, slot, bytes } = region
     if (this.#engine.getUint16(head + L.UOP_HANDLER, true) === slot)
       this.#engine.setUint16(head + L.UOP_HANDLER, original, true)
+    this.#engine.setUint16(heatPlace(head), 0, true)
     this.#regions.delete(head)
     this.#bySlot.delete(slot)
     for (const map of region.maps) this.#byMap.get(map)?.delete(region)
     this.#table.set(slot, null)
     this.#freeSlots.push(slot)
+    this.#bytes -= bytes
     this.counters.dropped++
+  }
+
+  /** Ends the thread that makes regions. */
+  release(): void {
+    this.#worker.end()
   }
 
   /** The code of a page has changed. */
   invalidated(map: number): void {
     for (const region of [...(this.#byMap.get(map) ?? [])]) this.#drop(region)
     this.#byMap.delete(map)
+    this.#forgetPending((plan) => [...plan.maps.values()].includes(map))
   }
   /** All micro-ops are gone. */
   flushed(): void {
     for (const region of [...this.#regions.values()]) this.#drop(region)
     this.#byMap.clear()
+    this.#forgetPending(() => true)
+  }
+  #forgetPending(isGone: (plan: Plan) => boolean): void {
+    for (const [head, { plan }] of this.#waiting) if (isGone(plan)) this.#waiting.delete(head)
+    for (const pending of this.#inWork) if (isGone(pending.plan)) pending.isStale = true
   }
 }
 
-const isCallable = (value: unknown): value is Callable =>
-  typeof value === 'object' && value !== null && 'index' in value && 'params' in value
-const count = (blocks: readonly Block[]): number =>
-  blocks.reduce((sum, { instructions }) => sum + instructions.length, 0)
-const pagesOf = (blocks: readonly Block[]): number[] => [
-  ...new Set(blocks.flatMap(({ instructions }) => instructions.map(({ at }) => at >> 12))),
-]
+/** For where there is no other thread: answers at once. */
+function inThisThread(): RegionWorker {
+  const answer = answerRegions()
+  let listener: ((answer: RegionAnswer) => void) | undefined
+  return {
+    post(request) {
+      const answered = answer(request)
+      if (answered) listener!(answered)
+    },
+    onAnswer(given) {
+      listener = given
+    },
+    end() {},
+  }
+}

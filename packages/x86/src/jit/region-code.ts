@@ -61,7 +61,7 @@ export interface Knowledge {
   readonly page: number
 }
 
-/** A micro-op that is being built, and its page's offset from the region's base page. */
+/** The copy of a micro-op that is being built, and its page's offset from the region's base page. */
 export interface Place {
   readonly uop: number
   readonly page: number
@@ -71,7 +71,8 @@ export interface RegionInputs {
   readonly runtime: Runtime
   /** Flags of (kind, a, b, result), by name. */
   readonly flagFunctions: Readonly<Record<string, Callable>>
-  readonly engine: DataView
+  /** Copies of the micro-ops. */
+  readonly microOps: DataView
   readonly edges: Edges
   readonly long: boolean
   /** Collects the functions that the code calls. */
@@ -335,25 +336,25 @@ export class RegionCode extends Handler {
   }
 
   #setPlace(place: Place): void {
-    const { engine } = this.#inputs
+    const { microOps } = this.#inputs
     this.#place = place
     this.#page = place.page
     this.#fields = place.uop
-    const bits = engine.getUint16(place.uop + L.UOP_PLACE, true)
+    const bits = microOps.getUint16(place.uop + L.UOP_PLACE, true)
     this.#length = bits >> 12
-    const base = engine.getUint8(place.uop + L.UOP_BASE)
+    const base = microOps.getUint8(place.uop + L.UOP_BASE)
     const stack = base === 4 * 8 || base === 5 * 8 ? L.PLACE_STACK : 0
     this.#uop = this.i32(L.PLACES + bits * L.PLACE_SIZE + stack)
   }
 
   /** The address micro-op before the instruction's own. */
   #addressMicroOp(uop: number): void {
-    const { engine } = this.#inputs
+    const { microOps } = this.#inputs
     const own = this.#fields
     this.#fields = uop
     const raw = this.rawAddress()
-    const kind = engine.getUint16(uop + L.UOP_HANDLER, true)
-    this.#slots[L.SLOT.ea] = this.#linearOf(kind, raw, engine.getInt32(uop + L.UOP_IMM, true))
+    const kind = microOps.getUint16(uop + L.UOP_HANDLER, true)
+    this.#slots[L.SLOT.ea] = this.#linearOf(kind, raw, microOps.getInt32(uop + L.UOP_IMM, true))
     this.#eaWindow = this.#windowFor(this.#windowKey())
     this.#fields = own
   }
@@ -417,20 +418,20 @@ export class RegionCode extends Handler {
   }
   /** By the base register; addresses known but for the base, by their page. An index goes anywhere. */
   #windowKey(): string | undefined {
-    const { engine } = this.#inputs
+    const { microOps } = this.#inputs
     const at = this.#fields
-    const [base, index] = [engine.getUint8(at + L.UOP_BASE) >> 3, engine.getUint8(at + L.UOP_INDEX) >> 3]
+    const [base, index] = [microOps.getUint8(at + L.UOP_BASE) >> 3, microOps.getUint8(at + L.UOP_INDEX) >> 3]
     const { zero, ripBase, ea, fsBase, gsBase } = L.SLOT
     if (base === ea) return undefined
     const isSegment = index === fsBase || index === gsBase
     if (index !== zero && !isSegment && base !== STACK_POINTER) return undefined
     if (base !== zero && base !== ripBase) return `${base}`
-    const page = engine.getInt32(at + L.UOP_DISP, true) >> 12
+    const page = microOps.getInt32(at + L.UOP_DISP, true) >> 12
     return `${base} ${isSegment ? index : ''} ${base === ripBase ? page + this.#page : page}`
   }
   protected override memoryAddress(): Expr {
     const address = super.memoryAddress()
-    const isEa = this.#inputs.engine.getUint8(this.#fields + L.UOP_BASE) === L.SLOT.ea * 8
+    const isEa = this.#inputs.microOps.getUint8(this.#fields + L.UOP_BASE) === L.SLOT.ea * 8
     const window = isEa ? this.#eaWindow : this.#windowFor(this.#windowKey())
     if (window) this.#windowOf.set(address, window)
     return address
@@ -499,25 +500,25 @@ export class RegionCode extends Handler {
 
   /** A field of the micro-op: known. */
   #field(kind: LoadKind, offset: number): Expr {
-    const { engine } = this.#inputs
+    const { microOps } = this.#inputs
     const at = this.#fields + offset
     switch (kind) {
       case 'i32_8u':
-        return this.i32(engine.getUint8(at))
+        return this.i32(microOps.getUint8(at))
       case 'i64_8u':
-        return this.i64(engine.getUint8(at))
+        return this.i64(microOps.getUint8(at))
       case 'i32_16u':
-        return this.i32(engine.getUint16(at, true))
+        return this.i32(microOps.getUint16(at, true))
       case 'i64_16u':
-        return this.i64(engine.getUint16(at, true))
+        return this.i64(microOps.getUint16(at, true))
       case 'i32':
-        return this.i32(engine.getInt32(at, true))
+        return this.i32(microOps.getInt32(at, true))
       case 'i64_32s':
-        return this.i64(engine.getInt32(at, true))
+        return this.i64(microOps.getInt32(at, true))
       case 'i64_32u':
-        return this.i64(engine.getUint32(at, true))
+        return this.i64(microOps.getUint32(at, true))
       case 'i64':
-        return this.i64(engine.getBigInt64(at, true))
+        return this.i64(microOps.getBigInt64(at, true))
       default:
         throw new Error(`a micro-op has no field to read as ${kind}`)
     }
@@ -889,7 +890,7 @@ export class RegionCode extends Handler {
     return this.long ? rip : rip.and(0xffffffff)
   }
   get #offset(): number {
-    return this.#inputs.engine.getUint16(this.#place.uop + L.UOP_PLACE, true) & 0xfff
+    return this.#inputs.microOps.getUint16(this.#place.uop + L.UOP_PLACE, true) & 0xfff
   }
   override currentRip(): Expr {
     return this.#rip(this.#offset)

@@ -1,35 +1,29 @@
 /** One region: the blocks that can be reached from its head, as one WebAssembly function. */
 
+import type { HandlerSource } from '../interpreter/build.ts'
 import * as L from '../state/layout.ts'
 import { type Expr, Label } from '../wasm/code.ts'
-import type { Block, Instruction } from './blocks.ts'
+import type { Instruction } from './blocks.ts'
 import { type Shape, shapeOf } from './graph.ts'
+import { type Plan, pageOf } from './plan.ts'
 import { type Edges, RegionCode, type RegionInputs } from './region-code.ts'
-
-export interface RegionOptions {
-  readonly blocks: readonly Block[]
-  /** The head's micro-op, and the handler that it had. */
-  readonly head: number
-  readonly original: number
-  /** The micro-op at an offset from the base page where it is decoded and in that page; else 0. */
-  readonly lookUp: (at: number) => number
-  /** The code page's map for a page of the region (in pages from the base). */
-  readonly mapOf: (page: number) => number
-}
 
 /** Return addresses that a return is compared with, at most. */
 const MAX_RETURN_SITES = 64
 
-const pageOf = (at: number): number => at >> 12
-
-/** Builds a region's function. */
-export function buildRegion(inputs: Omit<RegionInputs, 'edges'>, options: RegionOptions): RegionCode {
-  return new RegionBuilder(inputs, options).code
+/** Builds a region's function; `sources` by the handlers' numbers. */
+export function buildRegion(
+  inputs: Omit<RegionInputs, 'edges'>,
+  plan: Plan,
+  sources: readonly (HandlerSource | undefined)[],
+): RegionCode {
+  return new RegionBuilder(inputs, plan, sources).code
 }
 
 class RegionBuilder implements Edges {
   readonly code: RegionCode
-  readonly #options: RegionOptions
+  readonly #plan: Plan
+  readonly #sources: readonly (HandlerSource | undefined)[]
   readonly #nodes = new Map<number, number>()
   readonly #shape: Shape
   /** Heads of the loops that are open, and ends of the blocks behind which a node's code stands. */
@@ -40,14 +34,19 @@ class RegionBuilder implements Edges {
   #node = 0
   #meant: ReturnType<RegionCode['variable']> | undefined
 
-  constructor(inputs: Omit<RegionInputs, 'edges'>, options: RegionOptions) {
-    this.#options = options
-    const { blocks } = options
+  constructor(
+    inputs: Omit<RegionInputs, 'edges'>,
+    plan: Plan,
+    sources: readonly (HandlerSource | undefined)[],
+  ) {
+    this.#plan = plan
+    this.#sources = sources
+    const { blocks } = plan
     for (const [i, block] of blocks.entries()) this.#nodes.set(block.at, i)
     this.#returnSites = this.#findReturnSites()
     this.#shape = shapeOf(blocks.map((block) => this.#successorsOf(block)))
     this.code = new RegionCode({ ...inputs, edges: this })
-    this.code.region(options.head, options.original, () => {
+    this.code.region(plan.head, plan.original, () => {
       this.code.forget()
       this.#tree(0)
     })
@@ -56,7 +55,7 @@ class RegionBuilder implements Edges {
   /** Return addresses of the calls whose callee is in the region. */
   #findReturnSites(): number[] {
     const sites: number[] = []
-    for (const { instructions } of this.#options.blocks) {
+    for (const { instructions } of this.#plan.blocks) {
       const last = instructions.at(-1)!
       const isCall = last.flow === 'call' || last.flow === 'indirect-call'
       const after = last.at + last.length
@@ -66,7 +65,7 @@ class RegionBuilder implements Edges {
     return sites.sort((a, b) => a - b).slice(0, MAX_RETURN_SITES)
   }
 
-  #successorsOf({ instructions, next }: Block): number[] {
+  #successorsOf({ instructions, next }: Plan['blocks'][number]): number[] {
     const last = instructions.at(-1)!
     const targets = [
       ...(last.flow === 'return' ? this.#returnSites : []),
@@ -103,7 +102,7 @@ class RegionBuilder implements Edges {
     this.#node = node
     const targets = this.#shape.dispatch.get(node)
     if (targets) return this.#dispatchTo(targets)
-    const block = this.#options.blocks[node]!
+    const block = this.#plan.blocks[node]!
     const { code } = this
     for (const instruction of block.instructions) {
       if (instruction.flow === 'interpret') {
@@ -116,11 +115,14 @@ class RegionBuilder implements Edges {
   }
 
   #instruction(instruction: Instruction): void {
-    const { source, own, first, at } = instruction
+    const { handler, own, first, at } = instruction
     const { code } = this
+    const { copies } = this.#plan
+    const { entry, variant, operands } = this.#sources[handler]!
     code.openEpoch()
-    code.instruction({ uop: own, page: pageOf(at) }, source!.variant, own === first ? undefined : first, () =>
-      source!.entry.instruction.meaning(code, ...source!.operands),
+    const place = { uop: copies.get(own)!, page: pageOf(at) }
+    code.instruction(place, variant, own === first ? undefined : copies.get(first)!, () =>
+      entry.instruction.meaning(code, ...operands),
     )
   }
 
@@ -147,7 +149,7 @@ class RegionBuilder implements Edges {
 
   #leave(code: RegionCode, at: number, branch: boolean): void {
     const page = code.page
-    const uop = pageOf(at) === page ? this.#options.lookUp(at) : 0
+    const uop = pageOf(at) === page ? (this.#plan.exits.get(at) ?? 0) : 0
     if (uop !== 0) code.leaveTo(uop, page, { branch })
     else code.leaveToOffset(at)
   }
@@ -165,7 +167,7 @@ class RegionBuilder implements Edges {
     const same = code
       .load('i64', entry)
       .eq(linear)
-      .and(code.load('i32', entry, 8).eq(this.#options.mapOf(page)))
+      .and(code.load('i32', entry, 8).eq(this.#plan.maps.get(page)!))
     code.if(same.eqz(), () => code.leaveToOffset(at))
   }
 
@@ -190,7 +192,7 @@ class RegionBuilder implements Edges {
 
   /** A return goes to one of the region's return sites where it can, another branch to where it went before. */
   goToRip(code: RegionCode, rip: Expr): void {
-    const { flow, targets } = this.#options.blocks[this.#node]!.instructions.at(-1)!
+    const { flow, targets } = this.#plan.blocks[this.#node]!.instructions.at(-1)!
     const places = flow === 'return' ? this.#returnSites : targets.filter((at) => this.#nodes.has(at))
     if (places.length > 0) {
       code.settle()

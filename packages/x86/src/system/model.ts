@@ -216,6 +216,19 @@ export const CPU_MODELS: readonly CpuModel[] = [
 ]
 export const DEFAULT_CPU_MODEL = 'x86-64-v2'
 
+/** An unknown CPU model was asked for. */
+export class CpuModelError extends Error {
+  readonly code = 'TV_CPU_MODEL'
+}
+
+/** The model of that name. */
+export function findModel(name: string): CpuModel {
+  const model = CPU_MODELS.find((candidate) => candidate.name === name)
+  if (model) return model
+  const known = CPU_MODELS.map((candidate) => candidate.name).join(', ')
+  throw new CpuModelError(`There is no CPU model "${name}"; there are ${known}.`)
+}
+
 function bits(names: readonly string[], features: ReadonlySet<string>): number {
   let word = 0
   for (const [bit, name] of names.entries()) if (name !== '' && features.has(name)) word |= 1 << bit
