@@ -4,6 +4,7 @@ import { buildTables, type DecodeTables, type Entry, variantKey, variantsOf } fr
 import type { Instruction } from '../isa/instruction.ts'
 import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
 import { type AccessImports, defineAccess } from '../mmu/access.ts'
+import { defineThrough } from '../mmu/through.ts'
 import { defineWalk } from '../mmu/walk.ts'
 import { EXIT } from '../state/exits.ts'
 import * as L from '../state/layout.ts'
@@ -67,7 +68,9 @@ export function buildInterpreter(
   const flags = defineFlags(module)
   const dispatch = defineDispatch(module, hotAfter)
   const legacyLinear = defineLegacyLinear(module)
-  const routines = new Map<string, Callable>(Object.entries({ ...access, ...flags, legacyLinear }))
+  const routines = new Map<string, Callable>(
+    Object.entries({ ...access, ...defineThrough(module, access), ...flags, legacyLinear }),
+  )
   for (const group of groups) group(module, routines)
   const runtime: Runtime = { ...access, ...flags, ...dispatch, legacyLinear, host, routines }
   const elements = new Map<number, Callable>()

@@ -5,14 +5,25 @@ import type { Code, Expr } from '../wasm/code.ts'
 /** Arrivals at a micro-op after which its code is hot. */
 export const HOT_AFTER = 3000
 
+/** Entries of a region after which a larger one takes its place. */
+export const enlargeAfter = (hotAfter: number): number => Math.min(hotAfter * 7, 65_535)
+
 const OFFSET_MASK = (L.HEAT_ENTRIES - 1) << 1
 /** Where the heat of a micro-op is. */
 export const heatPlace = (uop: number): number => L.HEAT + ((uop >>> 3) & OFFSET_MASK)
 
 /** Counts an arrival; `whenHot` runs at the one that makes the code hot, and again each 65,536 later. */
 export function countHeat(c: Code, uop: Expr, hotAfter: number, whenHot: () => void): void {
+  count(c, L.HEAT, uop, hotAfter, whenHot)
+}
+/** The same for entries of the region whose head is `uop`. */
+export function countEntry(c: Code, uop: Expr, times: number, whenReached: () => void): void {
+  count(c, L.REGION_ENTRIES, uop, times, whenReached)
+}
+
+function count(c: Code, table: number, uop: Expr, times: number, whenReached: () => void): void {
   const place = uop.shrU(3).and(OFFSET_MASK)
-  const count = c.load('i32_16u', place, L.HEAT).add(1)
-  c.store('i32_16', place, count, L.HEAT)
-  c.if(count.eq(hotAfter), whenHot)
+  const now = c.load('i32_16u', place, table).add(1)
+  c.store('i32_16', place, now, table)
+  c.if(now.and(0xffff).eq(times).unlikely(), whenReached)
 }

@@ -71,9 +71,9 @@ export interface Runtime {
   readonly routines: ReadonlyMap<string, Callable>
 }
 
-const LOAD_SIGNED: Record<number, LoadKind> = { 1: 'i64_8s', 2: 'i64_16s', 4: 'i64_32s', 8: 'i64' }
-const LOAD_UNSIGNED: Record<number, LoadKind> = { 1: 'i64_8u', 2: 'i64_16u', 4: 'i64_32u', 8: 'i64' }
-const STORE_KIND: Record<number, StoreKind> = { 1: 'i64_8', 2: 'i64_16', 4: 'i64_32', 8: 'i64' }
+export const LOAD_SIGNED: Record<number, LoadKind> = { 1: 'i64_8s', 2: 'i64_16s', 4: 'i64_32s', 8: 'i64' }
+export const LOAD_UNSIGNED: Record<number, LoadKind> = { 1: 'i64_8u', 2: 'i64_16u', 4: 'i64_32u', 8: 'i64' }
+export const STORE_KIND: Record<number, StoreKind> = { 1: 'i64_8', 2: 'i64_16', 4: 'i64_32', 8: 'i64' }
 const RAM = 1
 
 export type Access = 'read' | 'write'
@@ -223,29 +223,30 @@ export abstract class Meaning extends Code {
   readForWrite(operand: Operand): Expr {
     if (operand.kind !== 'memory') return this.read(operand)
     const address = this.address(operand)
+    const { value, host } = this.modifyMemory(address, operand.size)
+    this.#pending.set(operand, { host, address })
+    return value
+  }
+
+  /** Reads what will be written: sign-extended, and its host offset, or −1 where the store must take the slow path. */
+  protected modifyMemory(address: Expr, size: number): { value: Expr; host: Expr } {
     const host = this.variable('i32')
     const value = this.variable('i64')
     this.access(
       'write',
       address,
-      operand.size,
+      size,
       (at) => {
         host.set(at)
-        value.set(this.load(LOAD_SIGNED[operand.size]!, at, 0, RAM))
+        value.set(this.load(LOAD_SIGNED[size]!, at, 0, RAM))
       },
       () => {
         host.set(-1)
-        value.set(
-          this.signExtend(
-            this.call(this.runtime.slowLoadForWrite, address, operand.size, this.uop),
-            operand.size,
-          ),
-        )
+        value.set(this.signExtend(this.call(this.runtime.slowLoadForWrite, address, size, this.uop), size))
         this.exitOnFault()
       },
     )
-    this.#pending.set(operand, { host: host.get(), address })
-    return value.get()
+    return { value: value.get(), host: host.get() }
   }
 
   /** Writes an integer operand: the low bytes of `value`. */
@@ -263,11 +264,12 @@ export abstract class Meaning extends Code {
     this.if(
       pending.host.ne(-1).likely(),
       () => this.store(STORE_KIND[operand.size]!, pending.host, value, 0, RAM),
-      () => {
-        this.call(this.runtime.slowStore, pending.address, value, operand.size, this.uop)
-        this.exitOnFault()
-      },
+      () => this.storeSlowly(pending.address, operand.size, value),
     )
+  }
+  protected storeSlowly(address: Expr, size: number, value: Expr): void {
+    this.call(this.runtime.slowStore, address, value, size, this.uop)
+    this.exitOnFault()
   }
 
   /** Linear address of a memory operand; computed once. */
@@ -360,7 +362,7 @@ export abstract class Meaning extends Code {
 
   // ---- memory ----
 
-  #tlbEntry(address: Expr): Expr {
+  protected tlbEntry(address: Expr): Expr {
     return this.state('i32', L.TLB_BASE).add(
       address
         .wrap()
@@ -368,7 +370,7 @@ export abstract class Meaning extends Code {
         .and((L.TLB_ENTRIES - 1) << 5),
     )
   }
-  #tlbHit(entry: Expr, access: Access, address: Expr, size: number): Expr {
+  protected tlbHit(entry: Expr, access: Access, address: Expr, size: number): Expr {
     const tag = access === 'read' ? L.TLB_READ : L.TLB_WRITE
     return this.load('i64', entry, tag).eq(this.pageOfLast(address, size)).likely()
   }
@@ -385,9 +387,9 @@ export abstract class Meaning extends Code {
     hit: (host: Expr) => void,
     miss: () => void,
   ): void {
-    const entry = this.#tlbEntry(address)
+    const entry = this.tlbEntry(address)
     this.if(
-      this.#tlbHit(entry, access, address, size),
+      this.tlbHit(entry, access, address, size),
       () => hit(address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))),
       miss,
     )
@@ -487,8 +489,8 @@ export abstract class Meaning extends Code {
 
   /** Faults now if `size` bytes at the address cannot be written; changes nothing. */
   probeWrite(address: Expr, size: number): void {
-    const entry = this.#tlbEntry(address)
-    this.if(this.#tlbHit(entry, 'write', address, size).eqz().unlikely(), () => {
+    const entry = this.tlbEntry(address)
+    this.if(this.tlbHit(entry, 'write', address, size).eqz().unlikely(), () => {
       this.call(this.runtime.slowLoadForWrite, address, size, this.uop)
       this.exitOnFault()
     })
@@ -496,8 +498,8 @@ export abstract class Meaning extends Code {
 
   /** Host offset of a linear address when reads (or writes) of `size` bytes hit the TLB, else −1. */
   hostAddress(address: Expr, size: number, access: Access): Expr {
-    const entry = this.#tlbEntry(address)
-    const hit = this.#tlbHit(entry, access, address, size)
+    const entry = this.tlbEntry(address)
+    const hit = this.tlbHit(entry, access, address, size)
     return this.select(hit, address.wrap().add(this.load('i32', entry, L.TLB_ADDEND)), -1)
   }
 

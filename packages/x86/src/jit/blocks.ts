@@ -51,13 +51,13 @@ export interface CodeSource {
   isCompilable(handler: number): boolean
   /** Whether branches have arrived at a micro-op often enough for it to belong to a region. */
   isWarm(uop: number): boolean
+  /** Whether a region ends before a micro-op other than its head. */
+  isElsewhere(uop: number): boolean
 }
 
 const PAGE = 4096
 /** Offsets from the base page that a place in a region can have. */
 const FAR = 1 << 27
-/** Instructions of a region, at most. */
-export const MAX_INSTRUCTIONS = 300
 
 function flowOf(source: HandlerSource): Flow {
   const { entry, operands } = source
@@ -139,6 +139,7 @@ class Exploration {
     let at = leader
     let uop = this.#code.lookUp(at)
     while (uop !== 0 && !this.instructions.has(at) && this.instructions.size < this.#limit) {
+      if (this.#code.isElsewhere(uop) && this.instructions.size > 0) break
       if (this.#code.handlerAt(uop) === INTERNAL.goto) {
         // The line goes on elsewhere in the page, or on the next one.
         at = (at & ~4095) + this.#code.engine.getInt32(uop + L.UOP_IMM, true)
@@ -160,7 +161,7 @@ class Exploration {
 }
 
 /** The region's blocks; the first begins at the head. */
-export function findBlocks(code: CodeSource, head: number, limit: number = MAX_INSTRUCTIONS): Block[] {
+export function findBlocks(code: CodeSource, head: number, limit: number): Block[] {
   const exploration = new Exploration(code, limit)
   exploration.run(head)
   const { instructions, leaders } = exploration

@@ -6,7 +6,16 @@
 import * as L from '../state/layout.ts'
 import { type Block, type CodeSource, findBlocks } from './blocks.ts'
 
+/**
+ * A region is first made small, and ends where another begins. One that is entered often anyway, from code around it, is made
+ * again large, with what surrounds it.
+ */
+export type Extent = 'small' | 'large'
+/** Instructions, at most. */
+const MAX_INSTRUCTIONS: Record<Extent, number> = { small: 120, large: 400 }
+
 export interface Plan {
+  readonly extent: Extent
   readonly codeSize: 4 | 8
   /** The head's micro-op, and the handler that it had. */
   readonly head: number
@@ -15,9 +24,9 @@ export interface Plan {
   /** Copies of the micro-ops, and where each of them is in the copy. */
   readonly microOps: Uint8Array
   readonly copies: ReadonlyMap<number, number>
-  /** The micro-op at an offset from the base page, for places behind the region in its pages that are decoded. */
+  /** The micro-op at an offset from the base page, for places behind the region that are decoded. */
   readonly exits: ReadonlyMap<number, number>
-  /** The code page's map for each page of the region (in pages from the base). */
+  /** The code page's map for each page of the region and of its exits (in pages from the base). */
   readonly maps: ReadonlyMap<number, number>
 }
 
@@ -27,22 +36,23 @@ export const pageOf = (at: number): number => at >> 12
 export function planRegion(
   code: CodeSource & { readonly codeSize: 4 | 8; mapOf(page: number): number },
   at: number,
+  extent: Extent,
 ): Plan | undefined {
-  const blocks = findBlocks(code, at)
+  const blocks = findBlocks(code, at, MAX_INSTRUCTIONS[extent])
   if (blocks.length === 0 || blocks[0]!.instructions[0]!.flow === 'interpret') return undefined
   const head = blocks[0]!.instructions[0]!.first
-  const maps = new Map<number, number>()
-  for (const { instructions } of blocks)
-    for (const instruction of instructions)
-      maps.set(pageOf(instruction.at), code.mapOf(pageOf(instruction.at)))
+  const exits = findExits(code, blocks)
+  const places = [...exits.keys(), ...blocks.flatMap(({ instructions }) => instructions.map((one) => one.at))]
+  const pages = [...new Set(places.map(pageOf))]
   return {
+    extent,
     codeSize: code.codeSize,
     head,
     original: code.handlerAt(head),
     blocks,
     ...copyMicroOps(code, blocks),
-    exits: findExits(code, blocks),
-    maps,
+    exits,
+    maps: new Map(pages.map((page) => [page, code.mapOf(page)])),
   }
 }
 
@@ -70,7 +80,7 @@ function findExits(code: CodeSource, blocks: readonly Block[]): Map<number, numb
   for (const { instructions, next } of blocks) {
     const last = instructions.at(-1)!
     for (const to of next === undefined ? last.targets : [...last.targets, next]) {
-      const uop = inside.has(to) || pageOf(to) !== pageOf(last.at) ? 0 : code.lookUp(to)
+      const uop = inside.has(to) ? 0 : code.lookUp(to)
       if (uop !== 0) exits.set(to, uop)
     }
   }

@@ -1,11 +1,11 @@
 /** The recompiler: plans regions of hot code, has them made, and enters them where the interpreter finds them. */
 import type { InterpreterModule } from '../interpreter/build.ts'
 import type { CodeCache } from '../interpreter/code-cache.ts'
-import { heatPlace } from '../interpreter/heat.ts'
+import { enlargeAfter, heatPlace } from '../interpreter/heat.ts'
 import * as L from '../state/layout.ts'
 import { isCompilable } from './compilable.ts'
-import { type Plan, planRegion } from './plan.ts'
-import { linkageOf, REGION_SLOTS } from './region-compiler.ts'
+import { type Extent, type Plan, planRegion } from './plan.ts'
+import { exportedFunctions, REGION_SLOTS } from './region-compiler.ts'
 import { answerRegions, type RegionAnswer, type RegionWorker } from './region-service.ts'
 
 /** Regions of a module, at most. */
@@ -16,6 +16,7 @@ const MAX_WAITING = 256
 const MAX_BYTES = 32 << 20
 
 interface Region {
+  readonly extent: Extent
   readonly head: number
   /** The handler that the head's micro-op had. */
   readonly original: number
@@ -79,7 +80,14 @@ export class Recompiler {
     for (let slot = REGION_SLOTS - 1; slot >= 0; slot--) this.#freeSlots.push(interpreter.handlers + slot)
     this.#worker = options.worker ?? inThisThread()
     this.#worker.onAnswer((answer) => this.#install(answer))
-    this.#worker.post({ linkage: linkageOf(model, interpreter.handlers, interpreter.runtime, exports) })
+    this.#worker.post({
+      linkage: {
+        model,
+        handlers: interpreter.handlers,
+        enlargeAfter: enlargeAfter(options.hotAfter),
+        ...exportedFunctions(interpreter.runtime, exports),
+      },
+    })
   }
 
   #isCompilable(handler: number): boolean {
@@ -113,7 +121,8 @@ export class Recompiler {
     const codeSize = this.#cache.codeSizeOf(spot.map)
     const head = this.#cache.lookUp(spot.map, spot.offset)
     if (codeSize === undefined || codeSize === 2 || head === 0) return undefined
-    if (this.#regions.has(head) || this.#waiting.has(head)) return undefined
+    const extent = this.#regions.has(head) ? 'large' : 'small'
+    if (this.#regions.get(head)?.extent === 'large' || this.#waiting.has(head)) return undefined
     if (this.#inWork.some(({ plan, isStale }) => plan.head === head && !isStale)) return undefined
     const maps = new Map<number, number>([[0, spot.map]])
     const mapOf = (page: number): number => {
@@ -136,8 +145,10 @@ export class Recompiler {
       sourceOf: (handler: number) => this.#interpreter.sources[handler],
       isCompilable: (handler: number) => this.#isCompilable(handler),
       isWarm: (uop: number) => this.#isWarm(uop),
+      isElsewhere: (uop: number) =>
+        extent === 'small' && this.#isRegion(this.#engine.getUint16(uop + L.UOP_HANDLER, true)),
     }
-    return planRegion(source, spot.offset)
+    return planRegion(source, spot.offset, extent)
   }
 
   #postBatch(): void {
@@ -158,10 +169,12 @@ export class Recompiler {
     this.#postBatch()
   }
 
-  #enter({ head, original, maps, blocks }: Plan, entry: unknown, bytes: number): void {
+  #enter({ head, original, extent, maps, blocks }: Plan, entry: unknown, bytes: number): void {
+    const smaller = this.#regions.get(head)
+    if (smaller) this.#drop(smaller)
     this.#makeRoom(bytes)
     const slot = this.#freeSlots.pop()!
-    const region: Region = { head, original, slot, maps: [...maps.values()], bytes }
+    const region: Region = { head, original, extent, slot, maps: [...maps.values()], bytes }
     this.#table.set(slot, entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
     this.#regions.set(head, region)

@@ -11,8 +11,19 @@
  *   exits       leave the body for a common tail that stores the registers that the region writes
  */
 import { Handler } from '../interpreter/handler.ts'
+import { countEntry } from '../interpreter/heat.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
-import type { Access, Operand, Runtime, Variant } from '../isa/meaning.ts'
+import {
+  type Access,
+  LOAD_SIGNED,
+  LOAD_UNSIGNED,
+  type Operand,
+  type Runtime,
+  STORE_KIND,
+  type Variant,
+} from '../isa/meaning.ts'
+import { STACK_ACCESS } from '../mmu/access.ts'
+import type { THROUGH } from '../mmu/through.ts'
 import { EXIT } from '../state/exits.ts'
 import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
@@ -26,6 +37,7 @@ import {
   type Variable,
 } from '../wasm/code.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
+import type { Plan } from './plan.ts'
 
 /** Registers and slots of 8 bytes, then vectors of 16 bytes (XMM, and the upper halves of YMM). */
 const SLOTS = 22
@@ -75,6 +87,8 @@ export interface RegionInputs {
   readonly microOps: DataView
   readonly edges: Edges
   readonly long: boolean
+  /** Entries after which a small region is made again. */
+  readonly enlargeAfter: number
   /** Collects the functions that the code calls. */
   readonly used: Set<Callable>
 }
@@ -93,9 +107,8 @@ const STRAIGHT_ON = 1
 const LEAVE_TO_RIP = 0
 const LEAVE_SLICE = 2
 const LOCAL_GET = 0x20
+const RAM = 1
 const MAX_WINDOWS = 24
-/** The linear address of no page. */
-const NO_PAGE = -1
 const STACK_POINTER = 4
 const PLAIN: Variant = { size: 4, mode: 'long', memory: false, repeat: 'none', addressSize: 8 }
 
@@ -115,8 +128,6 @@ export class RegionCode extends Handler {
   #ended = false
   readonly #budget: Variable
   readonly #base: Variable
-  /** Set where a fault leaves: instructions to charge, and in the upper half the page. */
-  readonly #faultNote: Variable
   readonly #leavePage: Variable
   readonly #epochs: Epoch[] = []
   #tlbBase: Variable | undefined
@@ -138,7 +149,6 @@ export class RegionCode extends Handler {
     this.#inputs = inputs
     this.#budget = this.variable('i32')
     this.#base = this.variable('i64')
-    this.#faultNote = this.variable('i32')
     this.#leavePage = this.variable('i64')
     this.#leaveUop = this.variable('i32')
     this.#uop = this.i32(0)
@@ -153,11 +163,25 @@ export class RegionCode extends Handler {
 
   // ---- the whole function ----
 
-  /** Builds the function around `body`. `original` is the head's own handler, for when a guard does not hold. */
-  region(head: number, original: number, body: () => void): void {
+  /** Builds the function around `body`. */
+  region(plan: Pick<Plan, 'head' | 'original' | 'extent' | 'blocks'>, body: () => void): void {
     const prologue = this.#group()
     this.#body(body)
-    prologue.push(...this.nested(() => this.#enter(head, original)))
+    prologue.push(
+      ...this.nested(() => {
+        this.#enter(plan)
+        if (plan.extent === 'small') this.#countEntry(plan)
+      }),
+    )
+  }
+
+  #countEntry({ head, blocks }: Pick<Plan, 'head' | 'blocks'>): void {
+    countEntry(this, this.i32(head), this.#inputs.enlargeAfter, () => {
+      const rip = this.#base.get().add(blocks[0]!.at)
+      this.setRaw('i64', L.RIP, this.long ? rip : rip.and(0xffffffff))
+      this.setRaw('i32', L.BUDGET, this.param(1))
+      super.return(EXIT.hot)
+    })
   }
 
   #group(): Statement[] {
@@ -173,7 +197,7 @@ export class RegionCode extends Handler {
         body()
       })
       this.statement({ kind: 'block', label: this.#faultLabel, body: fault })
-      const note = this.#faultNote.get()
+      const note = super.load('i32', this.i32(0), L.FAULT_NOTE)
       this.#spill(this.#base.get().add(note.shrS(16).shl(12).extendS()))
       this.setRaw('i32', L.BUDGET, this.#budget.get().sub(note.and(0xffff)))
       super.return(EXIT.fault)
@@ -214,8 +238,8 @@ export class RegionCode extends Handler {
     super.store('i64', at, flags.result.get(), L.FLAG_RESULT)
   }
 
-  /** Checks the guards and loads the locals. */
-  #enter(head: number, original: number): void {
+  /** Checks the guards, without which the head's own handler runs, and loads the locals. */
+  #enter({ head, original }: Pick<Plan, 'head' | 'original'>): void {
     const at = this.i32(0)
     const refuse = () =>
       super.tailCallIndirect(this.runtime.handlerType, this.i32(original), [this.i32(head), this.param(1)])
@@ -236,8 +260,8 @@ export class RegionCode extends Handler {
     this.#base.set(base)
     this.#tlbBase?.set(word(L.TLB_BASE))
     for (const window of this.#windows.values()) {
-      window.readable.set(NO_PAGE)
-      window.writable.set(NO_PAGE)
+      window.readable.set(0)
+      window.writable.set(0)
     }
     this.#slotVariables.forEach((variable, slot) => {
       variable?.set(super.load('i64', at, L.REGS + slot * 8))
@@ -409,6 +433,7 @@ export class RegionCode extends Handler {
     const known = this.#windows.get(key)
     if (known || this.#windows.size === MAX_WINDOWS) return known
     const window = {
+      page: this.variable('i64'),
       readable: this.variable('i64'),
       writable: this.variable('i64'),
       addend: this.variable('i32'),
@@ -436,42 +461,111 @@ export class RegionCode extends Handler {
     if (window) this.#windowOf.set(address, window)
     return address
   }
-  protected override access(
+
+  /** `hit` with the host offset where the window or the TLB has it, else `through` one of the routines of mmu/through.ts. */
+  #access(
     access: Access,
     address: Expr,
     size: number,
     hit: (host: Expr) => void,
-    miss: () => void,
+    through: (note: Expr) => void,
   ): void {
     const window = this.#windowOf.get(address)
-    if (!window) return super.access(access, address, size, hit, miss)
-    const before = this.knowledge()
-    const missed = this.#arm(miss)
-    this.restore(before)
-    const done = this.#arm(() => hit(address.wrap().add(window.addend.get())))
-    this.#join(missed, done)
-    const [inWindow, end] = [new Label(), new Label()]
-    const find = super.nested(() => {
-      const page = this.pageOfLast(address, size)
-      super.branchIf(
-        inWindow,
-        (access === 'read' ? window.readable : window.writable).get().eq(page).likely(),
-      )
-      const found = this.call(this.runtime.routines.get('findPage')!, address, size)
-      const [readable, writable] = [found.and(1).eqz(), found.and(2)]
-      super.if((access === 'read' ? readable : writable).eqz().unlikely(), () => {
-        for (const statement of missed.statements) this.statement(statement)
-        super.branch(end)
-      })
-      window.readable.set(this.select(readable, page, NO_PAGE))
-      window.writable.set(this.select(writable, page, NO_PAGE))
-      window.addend.set(found.and(-4096))
-    })
-    const body = super.nested(() => {
-      this.statement({ kind: 'block', label: inWindow, body: find })
-      for (const statement of done.statements) this.statement(statement)
-    })
-    this.statement({ kind: 'block', label: end, body })
+    const missed = () => {
+      through(this.i32(this.#note))
+      if (window) {
+        window.page.set(super.load('i64', this.i32(0), L.ACCESS_PAGE))
+        window.readable.set(super.load('i64', this.i32(0), L.ACCESS_READABLE))
+        window.writable.set(super.load('i64', this.i32(0), L.ACCESS_WRITABLE))
+        window.addend.set(super.load('i32', this.i32(0), L.ACCESS_ADDEND))
+      }
+      super.branchIf(this.#faultTarget(), super.load('i32', this.i32(0), L.FAULT).unlikely())
+    }
+    if (window) {
+      const bytes = access === 'read' ? window.readable : window.writable
+      const inWindow = address.sub(window.page.get()).ltU(bytes.get()).likely()
+      return this.if(inWindow, () => hit(address.wrap().add(window.addend.get())), missed)
+    }
+    const entry = this.tlbEntry(address)
+    const host = () => address.wrap().add(super.load('i32', entry, L.TLB_ADDEND))
+    this.if(this.tlbHit(entry, access, address, size), () => hit(host()), missed)
+  }
+  #through(name: (typeof THROUGH)[number], ...args: Operandish[]): Expr {
+    return this.call(this.runtime.routines.get(name)!, ...args)
+  }
+
+  override loadMemory(address: Expr, size: number, { signed = false, stack = false } = {}): Expr {
+    const value = this.variable('i64')
+    const kind = (signed ? LOAD_SIGNED : LOAD_UNSIGNED)[size]!
+    this.#access(
+      'read',
+      address,
+      size,
+      (host) => value.set(super.load(kind, host, 0, RAM)),
+      (note) => {
+        const loaded = this.#through(
+          'readThrough',
+          address,
+          size | (stack ? STACK_ACCESS : 0),
+          this.uop,
+          note,
+        )
+        value.set(signed ? this.signExtend(loaded, size) : loaded)
+      },
+    )
+    return value.get()
+  }
+  override storeMemory(address: Expr, size: number, value: Expr, { stack = false } = {}): void {
+    this.#access(
+      'write',
+      address,
+      size,
+      (host) => super.store(STORE_KIND[size]!, host, value, 0, RAM),
+      (note) =>
+        this.#through('writeThrough', address, value, size | (stack ? STACK_ACCESS : 0), this.uop, note),
+    )
+  }
+  protected override modifyMemory(address: Expr, size: number): { value: Expr; host: Expr } {
+    const host = this.variable('i32')
+    const value = this.variable('i64')
+    this.#access(
+      'write',
+      address,
+      size,
+      (at) => {
+        host.set(at)
+        value.set(super.load(LOAD_SIGNED[size]!, at, 0, RAM))
+      },
+      (note) => {
+        value.set(this.signExtend(this.#through('modifyThrough', address, size, this.uop, note), size))
+        host.set(super.load('i32', this.i32(0), L.ACCESS_HOST))
+      },
+    )
+    return { value: value.get(), host: host.get() }
+  }
+  protected override storeSlowly(address: Expr, size: number, value: Expr): void {
+    this.#through('writeThrough', address, value, size, this.uop, this.#note)
+    super.branchIf(this.#faultTarget(), super.load('i32', this.i32(0), L.FAULT).unlikely())
+  }
+  override loadMemory128(address: Expr): Expr {
+    const value = this.variable('v128')
+    this.#access(
+      'read',
+      address,
+      16,
+      (host) => value.set(super.load('v128', host, 0, RAM)),
+      (note) => value.set(this.#through('readThrough128', address, this.uop, note)),
+    )
+    return value.get()
+  }
+  override storeMemory128(address: Expr, value: Expr): void {
+    this.#access(
+      'write',
+      address,
+      16,
+      (host) => super.store('v128', host, value, 0, RAM),
+      (note) => this.#through('writeThrough128', address, value, this.uop, note),
+    )
   }
 
   // ---- places in engine memory ----
@@ -924,10 +1018,16 @@ export class RegionCode extends Handler {
 
   override exit(code: number): void {
     if (code !== EXIT.fault) throw new Error('Invariant broken: this instruction is not for a region')
-    // The driver charges the instruction that faults.
-    this.#faultNote.set((this.#charged - 1) | (this.#page << 16))
-    super.branch(this.#flags.kept ? this.#faultLabel : this.#epochLabel())
+    this.setRaw('i32', L.FAULT_NOTE, this.#note)
+    super.branch(this.#faultTarget())
     this.#ended = true
+  }
+  /** See L.FAULT_NOTE. The driver charges the instruction that faults. */
+  get #note(): number {
+    return (this.#charged - 1) | (this.#page << 16)
+  }
+  #faultTarget(): Label {
+    return this.#flags.kept ? this.#faultLabel : this.#epochLabel()
   }
   /**
    * From here on the statements stand in a block behind which the flags, as they are here, are brought into their locals: a
@@ -1041,7 +1141,8 @@ interface Epoch {
 
 /** A page that many accesses are in: see `#windowFor`. */
 interface Window {
-  /** Its linear address where it may be read, and where it may be written; else NO_PAGE. */
+  readonly page: Variable
+  /** Bytes from the page's start where an access may begin: none where the page may not be read or written. */
   readonly readable: Variable
   readonly writable: Variable
   /** From linear address to host offset. */

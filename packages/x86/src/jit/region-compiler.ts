@@ -27,25 +27,25 @@ export interface Linkage {
   readonly model: string
   /** Handlers of the interpreter. */
   readonly handlers: number
+  /** Entries after which a small region is made again. */
+  readonly enlargeAfter: number
   /** The functions of `Runtime`, and its routines. */
   readonly functions: Readonly<Record<string, Signature>>
   readonly routines: Readonly<Record<string, Signature>>
 }
 
-/** The linkage to an interpreter whose instance exports `exports`. */
-export function linkageOf(
-  model: string,
-  handlers: number,
+/** The names and signatures of what an interpreter's instance exports. */
+export function exportedFunctions(
   runtime: Runtime,
   exports: Readonly<Record<string, unknown>>,
-): Linkage {
+): Pick<Linkage, 'functions' | 'routines'> {
   const signature = ({ params, results }: Callable): Signature => ({ params, results })
   const functions: Record<string, Signature> = {}
   for (const [name, value] of Object.entries(runtime))
     if (isCallable(value) && name in exports) functions[name] = signature(value)
   const routines: Record<string, Signature> = {}
   for (const [name, callable] of runtime.routines) routines[name] = signature(callable)
-  return { model, handlers, functions, routines }
+  return { functions, routines }
 }
 const isCallable = (value: unknown): value is Callable =>
   typeof value === 'object' && value !== null && 'index' in value && 'params' in value
@@ -59,13 +59,15 @@ interface Import {
 export class RegionCompiler {
   readonly #sources: readonly (HandlerSource | undefined)[]
   readonly #handlers: number
+  readonly #enlargeAfter: number
   readonly #imports: Import[] = []
   readonly #runtime: Runtime
   readonly #flagFunctions: Record<string, Callable> = {}
 
-  constructor({ model, handlers, functions, routines }: Linkage) {
+  constructor({ model, handlers, enlargeAfter, functions, routines }: Linkage) {
     this.#sources = handlerSources(buildTables(instructionsOf(findModel(model))))
     this.#handlers = handlers
+    this.#enlargeAfter = enlargeAfter
     const imported = (name: string, { params, results }: Signature): Callable => {
       const callable = { index: -1, params, results }
       this.#imports.push({ name, callable })
@@ -87,6 +89,7 @@ export class RegionCompiler {
           flagFunctions: this.#flagFunctions,
           microOps: new DataView(plan.microOps.buffer),
           long: plan.codeSize === 8,
+          enlargeAfter: this.#enlargeAfter,
           used,
         },
         plan,

@@ -46,7 +46,7 @@ class RegionBuilder implements Edges {
     this.#returnSites = this.#findReturnSites()
     this.#shape = shapeOf(blocks.map((block) => this.#successorsOf(block)))
     this.code = new RegionCode({ ...inputs, edges: this })
-    this.code.region(plan.head, plan.original, () => {
+    this.code.region(plan, () => {
       this.code.forget()
       this.#tree(0)
     })
@@ -148,10 +148,10 @@ class RegionBuilder implements Edges {
   }
 
   #leave(code: RegionCode, at: number, branch: boolean): void {
-    const page = code.page
-    const uop = pageOf(at) === page ? (this.#plan.exits.get(at) ?? 0) : 0
-    if (uop !== 0) code.leaveTo(uop, page, { branch })
-    else code.leaveToOffset(at)
+    const uop = this.#plan.exits.get(at)
+    if (uop === undefined) return code.leaveToOffset(at)
+    if (pageOf(at) !== code.page) this.#checkPage(code, at)
+    code.leaveTo(uop, pageOf(at), { branch })
   }
 
   /** Leaves where another page is not mapped as it was when the region was made. */

@@ -68,30 +68,9 @@ export interface Access {
   /** Reads and writes with supervisor rights, for descriptor tables and exception frames: (address, size). */
   readonly systemLoad: Callable
   readonly systemStore: Callable
-  /**
-   * findPage(address, size): what the TLB knows about an access within a page: the addend, and in its low bits 1 where it
-   * may not be read, 2 where it may be written.
-   */
-  readonly findPage: Callable
 }
 
 const at = (c: Code, kind: LoadKind, offset: number): Expr => c.load(kind, c.i32(0), offset)
-
-function defineFindPage(module: ModuleBuilder): Callable {
-  return module.func('findPage', ['i64', 'i32'], ['i32'], (c) => {
-    const [address, size] = [c.param(0), c.param(1)]
-    const index = address
-      .wrap()
-      .shrU(7)
-      .and((L.TLB_ENTRIES - 1) << 5)
-    const entry = at(c, 'i32', L.TLB_BASE).add(index)
-    const page = address.add(size.sub(1).extendU()).and(-4096)
-    const unreadable = c.load('i64', entry, L.TLB_READ).ne(page)
-    const writable = c.load('i64', entry, L.TLB_WRITE).eq(page)
-    const addend = c.load('i32', entry, L.TLB_ADDEND).and(-4096)
-    c.return(addend.or(unreadable).or(writable.shl(1)))
-  })
-}
 
 export function defineAccess(module: ModuleBuilder, walker: Walker, imports: AccessImports): Access {
   const translate = defineTranslate(module, walker)
@@ -163,7 +142,6 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
     c.call(storeWith, c.param(0), c.param(1), c.param(2), ACCESS_AC)
   })
   return {
-    findPage: defineFindPage(module),
     translate,
     slowLoad,
     slowLoadForWrite,

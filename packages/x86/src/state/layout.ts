@@ -60,6 +60,15 @@ export const FAULT_ERROR = slot(4)
 /** Address of a page fault (CR2 when it is delivered). */
 export const FAULT_ADDRESS = slot(8)
 
+/** Where recompiled code faults: instructions to charge, and in the upper half the page, in pages from the region's base. */
+export const FAULT_NOTE = slot(4)
+/** What recompiled code is told of an access that it did not do itself: see mmu/through.ts. */
+export const ACCESS_PAGE = slot(8)
+export const ACCESS_READABLE = slot(8)
+export const ACCESS_WRITABLE = slot(8)
+export const ACCESS_ADDEND = slot(4)
+export const ACCESS_HOST = slot(4)
+
 export const CPL = slot(4)
 /** 2, 4 or 8: code segment's default operand size in bytes; 8 in 64-bit mode. */
 export const CODE_SIZE = slot(4)
@@ -199,11 +208,14 @@ export const HEAT = CODE_PAGES + CODE_PAGES_SIZE
 export const HEAT_ENTRIES = 1 << 16
 const HEAT_SIZE = HEAT_ENTRIES * 2
 
+/** How often a region was entered, by its head, likewise. */
+export const REGION_ENTRIES = HEAT + HEAT_SIZE
+
 /**
  * What a fault asks of the micro-op at work (UOP_PLACE, UOP_BASE), for code that has none: 8 bytes for each place, and the
  * same again with RSP as base, which tells accesses to the stack apart.
  */
-export const PLACES = HEAT + HEAT_SIZE
+export const PLACES = REGION_ENTRIES + HEAT_SIZE
 export const PLACE_SIZE = 8
 export const PLACE_STACK = 65536 * PLACE_SIZE
 const PLACES_SIZE = 2 * PLACE_STACK
