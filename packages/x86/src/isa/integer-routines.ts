@@ -32,7 +32,7 @@ export function integerRoutines(module: ModuleBuilder, routines: Map<string, Cal
 }
 
 /** High half of an unsigned 128-bit product, from 32-bit halves. */
-export function highProduct(a: Expr, b: Expr): Expr {
+function highProduct(a: Expr, b: Expr): Expr {
   const [al, ah, bl, bh] = [a.and(0xffffffff), a.shrU(32), b.and(0xffffffff), b.shrU(32)]
   const low = al.mul(bl).shrU(32)
   const middle1 = ah.mul(bl).add(low)

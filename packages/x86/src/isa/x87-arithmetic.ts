@@ -3,6 +3,7 @@ import type { Expr } from '../wasm/code.ts'
 import type { Instruction } from './instruction.ts'
 import type { Meaning, Operand } from './meaning.ts'
 import { call, onMemory, onStack, plain, x87 } from './x87-common.ts'
+import { OPERATE_AND_POP } from './x87-exact.ts'
 import { memoryName } from './x87-fast.ts'
 import { MEMORY_FLOAT32, MEMORY_FLOAT64, MEMORY_INTEGER } from './x87-routines.ts'
 
@@ -15,24 +16,24 @@ export function memoryOperand(u: Meaning, operand: Operand, integer: boolean): {
 
 interface Operation {
   readonly name: string
-  /** Of the routine for registers; that for memory has the instruction's. */
-  readonly routine: string
-  readonly reversed: boolean
   /** ModRM.reg of the memory forms, and of D8's register forms. */
   readonly number: number
   /** ModRM bytes of DC's and DE's register forms, which swap the reversed ones. */
   readonly swapped: string
 }
 const OPERATIONS: readonly Operation[] = [
-  { name: 'add', routine: 'add', reversed: false, number: 0, swapped: 'C0' },
-  { name: 'mul', routine: 'mul', reversed: false, number: 1, swapped: 'C8' },
-  { name: 'sub', routine: 'sub', reversed: false, number: 4, swapped: 'E8' },
-  { name: 'subr', routine: 'sub', reversed: true, number: 5, swapped: 'E0' },
-  { name: 'div', routine: 'div', reversed: false, number: 6, swapped: 'F8' },
-  { name: 'divr', routine: 'div', reversed: true, number: 7, swapped: 'F0' },
+  { name: 'add', number: 0, swapped: 'C0' },
+  { name: 'mul', number: 1, swapped: 'C8' },
+  { name: 'sub', number: 4, swapped: 'E8' },
+  { name: 'subr', number: 5, swapped: 'E0' },
+  { name: 'div', number: 6, swapped: 'F8' },
+  { name: 'divr', number: 7, swapped: 'F0' },
 ]
 
-function operation({ name, routine, reversed, number, swapped }: Operation): Instruction[] {
+/** The mask of ST(0) and ST(i). */
+const used = (u: Meaning, i: Expr): Expr => u.i32(1).shl(i).or(1)
+
+function operation({ name, number, swapped }: Operation): Instruction[] {
   const registerForm = (0xc0 + number * 8).toString(16).toUpperCase()
   const onMemoryMeaning = (integer: boolean) => (u: Meaning, operand: Operand | undefined) => {
     const { kind, bits } = memoryOperand(u, operand!, integer)
@@ -40,8 +41,7 @@ function operation({ name, routine, reversed, number, swapped }: Operation): Ins
   }
   const toStackRegister = (pops: boolean) => (u: Meaning) => {
     const i = u.stackIndex()
-    const [first, second] = reversed ? [0, i] : [i, 0]
-    call(u, routine, first, second, i, pops ? 1 : 0)
+    call(u, name, i, 0, used(u, i).or(pops ? OPERATE_AND_POP : 0))
   }
   return [
     x87(
@@ -56,8 +56,7 @@ function operation({ name, routine, reversed, number, swapped }: Operation): Ins
     ),
     x87(`f${name}`, [onStack('D8', registerForm)], (u) => {
       const i = u.stackIndex()
-      const [first, second] = reversed ? [i, 0] : [0, i]
-      call(u, routine, first, second, 0, 0)
+      call(u, name, 0, i, used(u, i))
     }),
     x87(`f${name}`, [onStack('DC', swapped, ['STi', 'ST0'])], toStackRegister(false)),
     x87(`f${name}p`, [onStack('DE', swapped, ['STi', 'ST0'])], toStackRegister(true)),

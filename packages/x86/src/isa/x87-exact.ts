@@ -30,6 +30,9 @@ export const NOTHING_STORED = -(2 ** 31)
 /** Beside a comparison's flags: an unmasked exception keeps the operand. */
 export const NOT_POPPED = 0x100
 
+/** Beside a mask of the registers used: the instruction pops. */
+export const OPERATE_AND_POP = 0x100
+
 type Known = (name: string) => Callable
 type Define = (
   name: string,
@@ -44,6 +47,11 @@ export function x87ExactRoutines(module: ModuleBuilder, routines: Map<string, Ca
     routines.set(`x87.${name}`, module.func(`x87.${name}`, params, results, build))
   defineFaults(define, known)
   define('load', ['i32', 'i64'], [], (c) => buildLoad(c, known))
+  /** x87.registersAndPop(operation, first, second, destination, how). */
+  define('registersAndPop', ['i32', 'i32', 'i32', 'i32', 'i32'], [], (c) => {
+    const done = c.call(known('registers'), c.param(0), c.param(1), c.param(2), c.param(3))
+    c.if(done.and(c.param(4).shrU(8)), () => c.call(known('pop')))
+  })
   define('squareRootOfTop', [], [], (c) => {
     begin(c)
     c.if(c.call(known('isEmpty'), 0), () => {

@@ -8,17 +8,19 @@ import * as L from '../state/layout.ts'
 import type { Callable, Code, Expr, Label } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import type { ValueType } from '../wasm/opcodes.ts'
-import { NOT_POPPED } from './x87-exact.ts'
+import { NOT_POPPED, OPERATE_AND_POP } from './x87-exact.ts'
 import {
   addNormal,
   divideNormal,
   type Exact,
   type Extended,
   exponentOf,
-  fromFloat,
-  fromInteger,
+  fromNormalFloat,
+  fromNormalInteger,
+  fromZeroFloat,
   isNormal,
   isZero,
+  leaveUnlessNormal,
   multiplyNormal,
   negated,
   type RoundedBits,
@@ -97,6 +99,8 @@ const statusExact = (c: Code): Expr => status(c).and(~STATUS_C1)
 /** Writes the result, and leaves for `done`. */
 type Finish = (significand: Expr, signExponent: Expr) => void
 
+type Operands = readonly [Extended, Extended]
+
 interface Operation {
   readonly name: string
   readonly code: number
@@ -146,49 +150,76 @@ const OPERATIONS: readonly Operation[] = [
   { name: 'divr', code: X87_DIV, reversed: true, ...DIVIDE },
 ]
 
-/** Kinds of memory operands: names, codes, and how their bits become a number. */
-const MEMORY: readonly {
+/** Kinds of memory operands: names, codes, and how their bits become a number: a normal one, or a zero. */
+interface MemoryKind {
   readonly name: 'float32' | 'float64' | 'integer'
   readonly kind: number
-  readonly read: (c: Code, bits: Expr, unusual: Label) => Extended
-}[] = [
-  { name: 'float32', kind: MEMORY_FLOAT32, read: (c, bits, unusual) => fromFloat(c, 32, bits, unusual) },
-  { name: 'float64', kind: MEMORY_FLOAT64, read: (c, bits, unusual) => fromFloat(c, 64, bits, unusual) },
-  { name: 'integer', kind: MEMORY_INTEGER, read: (c, bits) => fromInteger(c, bits) },
+  readonly normal: (c: Code, bits: Expr, leave: Label) => Extended
+  readonly zero: (c: Code, bits: Expr, leave: Label) => Extended
+}
+const floats = (size: 32 | 64): Pick<MemoryKind, 'normal' | 'zero'> => ({
+  normal: (c, bits, leave) => fromNormalFloat(c, size, bits, leave),
+  zero: (c, bits, leave) => fromZeroFloat(c, size, bits, leave),
+})
+const MEMORY: readonly MemoryKind[] = [
+  { name: 'float32', kind: MEMORY_FLOAT32, ...floats(32) },
+  { name: 'float64', kind: MEMORY_FLOAT64, ...floats(64) },
+  {
+    name: 'integer',
+    kind: MEMORY_INTEGER,
+    normal: fromNormalInteger,
+    // What is not normal is zero.
+    zero: (c) => ({ significand: c.i64(0), signExponent: c.i32(0) }),
+  },
 ]
 /** The kind's part of a routine's name. */
 export const memoryName = (kind: number): string => MEMORY[kind]!.name
 
 const leaveUnless = (c: Code, unusual: Label, condition: Expr): void => c.branchIf(unusual, condition.eqz())
+const leaveUnlessNumber = (c: Code, unusual: Label, number: Extended): void =>
+  leaveUnless(c, unusual, isNormal(number).or(isZero(number)))
 
-/** a op b to the register, then `done`. */
-function operate(
+/** Builds `normal` for a normal operand in memory, and `zero` for a zero; both return. */
+function eitherFromMemory(
   c: Code,
-  operation: Operation,
-  [a, b]: readonly [Extended, Extended],
-  destination: Register,
-  { unusual, done }: { unusual: Label; done: () => void },
+  memory: MemoryKind,
+  unusual: Label,
+  normal: (number: Extended) => void,
+  zero = normal,
 ): void {
-  c.branchIf(unusual, control(c).and(CONTROL).ne(CONTROL_COMMON))
-  const finish: Finish = (significand, signExponent) => {
+  const bits = c.param(0)
+  c.block((special) => normal(memory.normal(c, bits, special)))
+  zero(memory.zero(c, bits, unusual))
+}
+
+/** How an operation ends: a result goes to the register. */
+interface End {
+  readonly destination: Register
+  readonly unusual: Label
+  readonly done: () => void
+}
+const finishExactly =
+  (c: Code, { destination, done }: End): Finish =>
+  (significand, signExponent) => {
     destination.set(significand, signExponent)
     put32(c, L.FPU_STATUS, statusExact(c))
     done()
   }
-  c.if(isNormal(a).and(isNormal(b)).eqz(), () => {
-    leaveUnless(
-      c,
-      unusual,
-      isNormal(a)
-        .or(isZero(a))
-        .and(isNormal(b).or(isZero(b))),
-    )
-    operation.withZero(c, a, b, unusual, finish)
-  })
-  const rounded = round(c, operation.exact(c, a, b, unusual, finish), unusual)
+
+/** a op b, which are normal. */
+function operateNormal(c: Code, operation: Operation, [a, b]: Operands, end: End): void {
+  const { destination, unusual, done } = end
+  const exact = operation.exact(c, a, b, unusual, finishExactly(c, end))
+  const rounded = round(c, exact, unusual)
   destination.set(rounded.significand, rounded.signExponent)
   put32(c, L.FPU_STATUS, statusAfter(c, rounded))
   done()
+}
+/** a op b, of which one is zero at least. */
+function operateOnZero(c: Code, operation: Operation, [a, b]: Operands, end: End): void {
+  leaveUnlessNumber(c, end.unusual, a)
+  leaveUnlessNumber(c, end.unusual, b)
+  operation.withZero(c, a, b, end.unusual, finishExactly(c, end))
 }
 
 /** Orders two numbers that are normal or zeros: nonzero where a < b, and where a = b. */
@@ -233,35 +264,64 @@ interface Tools {
 }
 
 function defineArithmetic({ define, known }: Tools): void {
+  const leaveUnlessCommon = (c: Code, unusual: Label) =>
+    c.branchIf(unusual, control(c).and(CONTROL).ne(CONTROL_COMMON))
   for (const operation of OPERATIONS) {
     const { name, code, reversed } = operation
-    /** x87.add(first, second, destination, pops): ST(destination), one of them, = ST(first) op ST(second). */
-    if (!reversed)
-      define(name, ['i32', 'i32', 'i32', 'i32'], [], (c) => {
-        const [first, second, destination, pops] = [c.param(0), c.param(1), c.param(2), c.param(3)]
+    /**
+     * x87.add(i, other, how): ST(i) = ST(i) op ST(other); reversed, ST(other) op ST(i). `how` is a mask of the two,
+     * counted from TOP, and OPERATE_AND_POP.
+     */
+    define(name, ['i32', 'i32', 'i32'], [], (c) => {
+      const [i, other, how] = [c.param(0), c.param(1), c.param(2)]
+      c.block((unusual) => {
+        const top = at(c, 'i32', L.FPU_TOP)
+        const used = how.and(0xff)
+        const tags = at(c, 'i32', L.FPU_TAGS).mul(0x101).shrU(top)
+        c.branchIf(unusual, tags.and(used).ne(used))
+        leaveUnlessCommon(c, unusual)
+        const destination = new Register(c, top.add(i).and(7))
+        const pair = [destination.value, new Register(c, top.add(other).and(7)).value] as const
+        const operands: Operands = reversed ? [pair[1], pair[0]] : pair
         const done = () => {
-          c.if(pops, () => pop(c))
+          c.if(how.and(OPERATE_AND_POP), () => pop(c))
           c.return()
         }
-        c.block((unusual) => {
-          const [a, b] = [stack(c, first), stack(c, second)]
-          leaveUnless(c, unusual, a.used.and(b.used).and(1))
-          operate(c, operation, [a.value, b.value], stack(c, destination), { unusual, done })
+        const end = { destination, unusual, done }
+        c.block((special) => {
+          leaveUnlessNormal(c, special, operands)
+          operateNormal(c, operation, operands, end)
         })
-        const isDone = c.call(known('registers'), code, first, second, destination)
-        c.if(isDone.and(pops), () => pop(c))
+        operateOnZero(c, operation, operands, end)
       })
-    /** x87.addFloat64(bits): ST(0) = ST(0) op bits; reversed, bits op ST(0). */
-    for (const { name: kindName, kind, read } of MEMORY)
-      define(`${name}.${kindName}`, ['i64'], [], (c) => {
+      const [first, second] = reversed ? [other, i] : [i, other]
+      c.tailCall(known('registersAndPop'), code, first, second, i, how)
+    })
+    /** x87.add.float64(bits): ST(0) = ST(0) op bits; reversed, bits op ST(0). */
+    for (const memory of MEMORY)
+      define(`${name}.${memory.name}`, ['i64'], [], (c) => {
         c.block((unusual) => {
           const top = stack(c, 0)
           leaveUnless(c, unusual, top.used.and(1))
-          const other = read(c, c.param(0), unusual)
-          const operands = reversed ? ([other, top.value] as const) : ([top.value, other] as const)
-          operate(c, operation, operands, top, { unusual, done: () => c.return() })
+          leaveUnlessCommon(c, unusual)
+          const { value } = top
+          const operands = (other: Extended): Operands => (reversed ? [other, value] : [value, other])
+          const end = { destination: top, unusual, done: () => c.return() }
+          eitherFromMemory(
+            c,
+            memory,
+            unusual,
+            (other) => {
+              c.block((special) => {
+                leaveUnlessNormal(c, special, [value])
+                operateNormal(c, operation, operands(other), end)
+              })
+              operateOnZero(c, operation, operands(other), end)
+            },
+            (zero) => operateOnZero(c, operation, operands(zero), end),
+          )
         })
-        c.call(known('memory'), code, reversed ? 1 : 0, kind, c.param(0))
+        c.tailCall(known('memory'), code, reversed ? 1 : 0, memory.kind, c.param(0))
       })
   }
   /** x87.sqrt(): ST(0) = √ST(0). */
@@ -269,15 +329,16 @@ function defineArithmetic({ define, known }: Tools): void {
     c.block((unusual) => {
       const top = stack(c, 0)
       leaveUnless(c, unusual, top.used.and(1))
-      c.branchIf(unusual, control(c).and(CONTROL).ne(CONTROL_COMMON))
+      leaveUnlessCommon(c, unusual)
       const { value } = top
-      leaveUnless(c, unusual, isNormal(value).and(signOf(value).eqz()))
+      leaveUnlessNormal(c, unusual, [value])
+      c.branchIf(unusual, signOf(value))
       const rounded = round(c, rootOfNormal(c, value), unusual)
       top.set(rounded.significand, rounded.signExponent)
       put32(c, L.FPU_STATUS, statusAfter(c, rounded))
       c.return()
     })
-    c.call(known('squareRootOfTop'))
+    c.tailCall(known('squareRootOfTop'))
   })
 }
 
@@ -293,13 +354,15 @@ function pushNumber(c: Code, { significand, signExponent }: Extended, unusual: L
 
 function defineLoads({ define, known }: Tools): void {
   /** x87.load.float64(bits): pushes what was read from memory. */
-  for (const { name, kind, read } of MEMORY)
-    define(`load.${name}`, ['i64'], [], (c) => {
-      c.block((unusual) => {
-        pushNumber(c, read(c, c.param(0), unusual), unusual)
-        c.return()
-      })
-      c.call(known('load'), kind, c.param(0))
+  for (const memory of MEMORY)
+    define(`load.${memory.name}`, ['i64'], [], (c) => {
+      c.block((unusual) =>
+        eitherFromMemory(c, memory, unusual, (number) => {
+          pushNumber(c, number, unusual)
+          c.return()
+        }),
+      )
+      c.tailCall(known('load'), memory.kind, c.param(0))
     })
   /** x87.pushValue(significand, sign and exponent): pushes them as they are. */
   define('pushValue', ['i64', 'i32'], [], (c) => {
@@ -308,7 +371,7 @@ function defineLoads({ define, known }: Tools): void {
       pushNumber(c, value, unusual)
       c.return()
     })
-    c.call(known('pushOverflow'))
+    c.tailCall(known('pushOverflow'))
   })
 }
 
@@ -347,7 +410,7 @@ function defineStores({ define, known }: Tools): void {
         })
         finish(c, toFloat(c, size, value, unusual))
       })
-      c.return(c.call(known(`storedFloat${size}`)))
+      c.tailCall(known(`storedFloat${size}`))
     })
   /** x87.stored.integer(bits, mode): the same with an integer, in a rounding mode. */
   define('stored.integer', ['i32', 'i32'], ['i64'], (c) => {
@@ -362,19 +425,14 @@ function defineStores({ define, known }: Tools): void {
       })
       finish(c, toInteger(c, c.param(0), c.param(1), value, unusual))
     })
-    c.return(c.call(known('storedInteger'), c.param(0), c.param(1)))
+    c.tailCall(known('storedInteger'), c.param(0), c.param(1))
   })
 }
 
 function defineCompares({ define, known }: Tools): void {
   const numbers = (c: Code, a: Extended, b: Extended, unusual: Label) => {
-    leaveUnless(
-      c,
-      unusual,
-      isNormal(a)
-        .or(isZero(a))
-        .and(isNormal(b).or(isZero(b))),
-    )
+    leaveUnlessNumber(c, unusual, a)
+    leaveUnlessNumber(c, unusual, b)
     return order(c, a, b)
   }
   const registers = (c: Code, unusual: Label) => {
@@ -407,17 +465,19 @@ function defineCompares({ define, known }: Tools): void {
     c.if(c.call(known('compareRegisters'), c.param(0), c.param(1)), () => popTimes(c, c.param(2)))
   })
   /** x87.compare.float64(bits, pops): ST(0) with memory. */
-  for (const { name, kind, read } of MEMORY)
-    define(`compare.${name}`, ['i64', 'i32'], [], (c) => {
+  for (const memory of MEMORY)
+    define(`compare.${memory.name}`, ['i64', 'i32'], [], (c) => {
       c.block((unusual) => {
         const top = stack(c, 0)
         leaveUnless(c, unusual, top.used.and(1))
-        const other = read(c, c.param(0), unusual)
-        toStatus(c, numbers(c, top.value, other, unusual))
-        popTimes(c, c.param(1))
-        c.return()
+        const { value } = top
+        eitherFromMemory(c, memory, unusual, (other) => {
+          toStatus(c, numbers(c, value, other, unusual))
+          popTimes(c, c.param(1))
+          c.return()
+        })
       })
-      c.if(c.call(known('compareMemory'), kind, c.param(0)), () => popTimes(c, c.param(1)))
+      c.if(c.call(known('compareMemory'), memory.kind, c.param(0)), () => popTimes(c, c.param(1)))
     })
   /** x87.compareFlags(i, quiet, pops): ST(0) with ST(i); CF, PF and ZF at their places in RFLAGS. */
   define('compareFlags', ['i32', 'i32', 'i32'], ['i64'], (c) => {

@@ -9,7 +9,6 @@
  * What is met on the way that is not so goes to `unusual`: soft float then does it all again.
  */
 import type { Code, Expr, Label } from '../wasm/code.ts'
-import { highProduct } from './integer-routines.ts'
 
 /** Bias of the 80-bit format. */
 export const BIAS = 16383
@@ -46,26 +45,42 @@ export const negated = (number: Extended): Extended => ({
   signExponent: number.signExponent.xor(SIGN),
 })
 
-/** Nonzero where the number is normal: its integer bit is set, and its exponent neither 0 nor all ones. */
+/** Nonzero where the exponent is neither 0 nor all ones; the sign does not disturb. */
+const isExponentNormal = (signExponent: Expr): Expr => signExponent.add(1).and(LARGEST)
+/** Nonzero where the number is normal: so is its exponent, and its integer bit is set. */
 export const isNormal = (number: Extended): Expr =>
-  number.significand.ltS(0).and(exponentOf(number).sub(1).ltU(LARGEST))
+  number.significand.ltS(0).and(isExponentNormal(number.signExponent).ne(0))
+/** Leaves unless all numbers are normal. */
+export function leaveUnlessNormal(c: Code, leave: Label, numbers: readonly Extended[]): void {
+  const integerBits = numbers.map(({ significand }) => significand).reduce((a, b) => a.and(b))
+  c.branchIf(leave, integerBits.geS(0))
+  for (const { signExponent } of numbers) c.branchIf(leave, isExponentNormal(signExponent).eqz())
+}
 export const isZero = (number: Extended): Expr => number.significand.or(exponentOf(number).extendU()).eqz()
 
-/** Half a unit or more of `low` rounds up, exactly half only to an even significand. */
-export const roundsUp = (c: Code, high: Expr, low: Expr): Expr => low.gtU(c.i64(TOP).sub(high.and(1)))
+/** Half a unit or more rounds up, exactly half only to an even significand: 0 or 1 (i64). */
+export function roundsUp(c: Code, high: Expr, low: Expr): Expr {
+  const up = c.variable('i64', low.shrU(63))
+  c.if(low.eq(TOP), () => up.set(high.and(1)))
+  return up.get()
+}
 
 /** To the nearest; overflow and underflow are unusual. */
 export function round(c: Code, { sign, exponent, high, low }: Exact, unusual: Label): Rounded {
   const up = roundsUp(c, high, low)
-  const sum = high.add(up.extendU())
-  const carry = sum.eqz()
-  const field = exponent.add(carry)
-  c.branchIf(unusual, field.sub(1).geU(LARGEST))
+  const significand = c.variable('i64', high.add(up))
+  const field = c.variable('i32', exponent)
+  c.if(significand.get().eqz(), () => {
+    significand.set(TOP)
+    field.set(exponent.add(1))
+  })
+  const biased = field.get()
+  c.branchIf(unusual, biased.sub(1).geU(LARGEST))
   return {
-    significand: sum.or(carry.extendU().shl(63)),
-    signExponent: field.or(sign),
+    significand: significand.get(),
+    signExponent: biased.or(sign),
     inexact: low.ne(0),
-    up,
+    up: up.wrap(),
   }
 }
 
@@ -134,19 +149,27 @@ function alignedRight(c: Code, significand: Expr, distance: Expr): [Expr, Expr] 
 
 /** a · b. */
 export function multiplyNormal(c: Code, a: Extended, b: Extended): Exact {
-  const hi = highProduct(a.significand, b.significand)
+  const hi = highProduct(c, a.significand, b.significand)
   const lo = a.significand.mul(b.significand)
-  // The product of two numbers in [1, 2) is in [1, 4).
-  const isShort = hi.geS(0)
+  // The product of two numbers in [1, 2) is in [1, 4): all ones where it is below 2, and shifted by one place.
+  const short = hi.shrS(63).not()
   return {
     sign: a.signExponent.xor(b.signExponent).and(SIGN),
     exponent: exponentOf(a)
       .add(exponentOf(b))
       .sub(BIAS - 1)
-      .sub(isShort),
-    high: c.select(isShort, hi.shl(1).or(lo.shrU(63)), hi),
-    low: c.select(isShort, lo.shl(1), lo),
+      .add(short.wrap()),
+    high: hi.add(hi.and(short)).add(lo.and(short).shrU(63)),
+    low: lo.add(lo.and(short)),
   }
+}
+/** High half of an unsigned 128-bit product, from 32-bit halves. */
+function highProduct(c: Code, a: Expr, b: Expr): Expr {
+  const [al, ah, bl, bh] = [a.and(LOW_HALF), a.shrU(32), b.and(LOW_HALF), b.shrU(32)]
+  // In a variable, so that its low half is not computed apart.
+  const middle = c.variable('i64', ah.mul(bl).add(al.mul(bl).shrU(32))).get()
+  const carry = al.mul(bh).add(middle.and(LOW_HALF)).shrU(32)
+  return ah.mul(bh).add(middle.shrU(32)).add(carry)
 }
 
 /**
@@ -199,7 +222,9 @@ export function rootOfNormal(c: Code, a: Extended): Exact {
   const even = exponent.and(1)
   const top = c.select(even, a.significand.shrU(1), a.significand)
   const next = c.select(even, a.significand.shl(63), c.i64(0))
-  const estimate = top.convert('f64ConvertI64U').sqrt().convert('i64TruncSatF64U')
+  // Conversions of signed numbers are shorter: √top = 2 · √(top / 4), but for less than one unit.
+  const quarter = top.shrU(2).convert('f64ConvertI64S')
+  const estimate = quarter.sqrt().mul(2).convert('i64TruncSatF64S')
   const upper = c.variable('i64', c.select(estimate.gtU(LOW_HALF), c.i64(LOW_HALF), estimate))
   const above = upper.get().mul(upper.get()).gtU(top)
   upper.set(upper.get().sub(above.extendU()))
@@ -238,39 +263,37 @@ const FORMATS = {
   64: { fraction: 52, exponentBits: 11, bias: 1023 },
 } as const
 
-/** A binary32 or binary64 number; what is neither normal nor zero is unusual. */
-export function fromFloat(c: Code, size: 32 | 64, bits: Expr, unusual: Label): Extended {
+/** A normal binary32 or binary64 number; what is none leaves. */
+export function fromNormalFloat(c: Code, size: 32 | 64, bits: Expr, leave: Label): Extended {
   const { fraction, exponentBits, bias } = FORMATS[size]
   const mask = (1 << exponentBits) - 1
   const field = bits.shrU(fraction).wrap().and(mask)
-  const none = bits.shl(65 - size).eqz()
-  c.branchIf(
-    unusual,
-    field
-      .sub(1)
-      .geU(mask - 1)
-      .and(none.eqz()),
-  )
-  const sign = bits
+  c.branchIf(leave, field.sub(1).geU(mask - 1))
+  return {
+    significand: bits.shl(63 - fraction).or(TOP),
+    signExponent: floatSign(size, bits).or(field.add(BIAS - bias)),
+  }
+}
+/** The same of zero. */
+export function fromZeroFloat(c: Code, size: 32 | 64, bits: Expr, leave: Label): Extended {
+  c.branchIf(leave, bits.shl(65 - size).ne(0))
+  return { significand: c.i64(0), signExponent: floatSign(size, bits) }
+}
+const floatSign = (size: 32 | 64, bits: Expr): Expr =>
+  bits
     .shrU(size - 16)
     .wrap()
     .and(SIGN)
-  const significand = bits.shl(63 - fraction).or(TOP)
-  return {
-    significand: c.select(none, c.i64(0), significand),
-    signExponent: sign.or(c.select(none, c.i32(0), field.add(BIAS - bias))),
-  }
-}
 
-/** A signed integer (i64). */
-export function fromInteger(c: Code, value: Expr): Extended {
+/** A signed integer (i64) that is not zero. */
+export function fromNormalInteger(c: Code, value: Expr, leave: Label): Extended {
+  c.branchIf(leave, value.eqz())
   const negative = value.ltS(0)
   const magnitude = c.select(negative, value.neg(), value)
   const zeros = magnitude.clz()
-  const exponent = c.i32(BIAS + 63).sub(zeros.wrap())
   return {
     significand: magnitude.shl(zeros),
-    signExponent: negative.shl(15).or(c.select(magnitude.eqz(), c.i32(0), exponent)),
+    signExponent: negative.shl(15).or(c.i32(BIAS + 63).sub(zeros.wrap())),
   }
 }
 
@@ -293,8 +316,8 @@ export function toFloat(c: Code, size: 32 | 64, number: Extended, unusual: Label
     .extendU()
     .shl(size - 16)
   // The integer bit, and a carry into it, go to the exponent.
-  const magnitude = field.sub(1).extendU().shl(fraction).add(kept).add(up.extendU())
-  return { bits: magnitude.or(sign), inexact: cut.ne(0), up }
+  const magnitude = field.sub(1).extendU().shl(fraction).add(kept).add(up)
+  return { bits: magnitude.or(sign), inexact: cut.ne(0), up: up.wrap() }
 }
 
 /** Rounds a normal number to an integer of `size` bits in a rounding mode (i32); what is too large is unusual. */
@@ -310,8 +333,8 @@ export function toInteger(c: Code, size: Expr, mode: Expr, number: Extended, unu
   const cut = c.select(whole, number.significand.shl(by), small)
   const inexact = cut.ne(0)
   const directed = c.select(mode.eq(1), negative, mode.eq(2).and(negative.eqz())).and(inexact)
-  const up = c.select(mode.eqz(), roundsUp(c, kept, cut), directed)
-  const magnitude = kept.add(up.extendU())
+  const up = c.select(mode.eqz(), roundsUp(c, kept, cut), directed.extendU())
+  const magnitude = kept.add(up)
   c.branchIf(unusual, magnitude.shrU(size.sub(1).extendU()).ne(0))
-  return { bits: c.select(negative, magnitude.neg(), magnitude), inexact, up }
+  return { bits: c.select(negative, magnitude.neg(), magnitude), inexact, up: up.wrap() }
 }
