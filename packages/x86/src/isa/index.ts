@@ -34,6 +34,8 @@ import { X87_ARITHMETIC } from './x87-arithmetic.ts'
 import { X87_CONTROL } from './x87-control.ts'
 import { X87_DATA } from './x87-data.ts'
 import { X87_ENVIRONMENT, x87EnvironmentRoutines } from './x87-environment.ts'
+import { x87ExactRoutines } from './x87-exact.ts'
+import { x87FastRoutines } from './x87-fast.ts'
 import { X87_NUMERIC, x87NumericRoutines } from './x87-numeric.ts'
 import { x87Routines } from './x87-routines.ts'
 import { X87_TRANSCENDENTAL } from './x87-transcendental.ts'
@@ -89,5 +91,7 @@ export const routineGroups: readonly RoutineGroup[] = [
   fmaRoutines,
   x87Routines,
   x87NumericRoutines,
+  x87ExactRoutines,
+  x87FastRoutines,
   x87EnvironmentRoutines,
 ]

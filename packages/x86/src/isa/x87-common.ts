@@ -50,11 +50,21 @@ export const onMemory = (bytes: string, operand: string, access: 'r' | 'w'): For
 /** Calls an x87 routine, `x87.` before its name. */
 export const call = (u: Meaning, name: string, ...args: (Expr | number)[]): Expr =>
   u.routine(`x87.${name}`, ...args)
-export const isEmpty = (u: Meaning, i: Expr | number): Expr => call(u, 'isEmpty', i)
+/** Bit 0: ST(i) is in use. */
+const used = (u: Meaning, i: Expr | number): Expr =>
+  u.state('i32', L.FPU_TAGS).shrU(u.state('i32', L.FPU_TOP).add(i).and(7))
+export const isEmpty = (u: Meaning, i: Expr | number): Expr => used(u, i).and(1).eqz()
+/** Whether ST(0) or ST(i) is empty. */
+export const isEitherEmpty = (u: Meaning, i: Expr | number): Expr => used(u, 0).and(used(u, i)).and(1).eqz()
 
 /** Runs `body` unless a register is empty; then the stack fault's result goes to `destination` where that is masked. */
 export function unlessEmpty(u: Meaning, empty: Expr, destination: Expr | number, body: () => void): void {
-  u.if(empty, () => u.if(call(u, 'stackFault', 0), () => call(u, 'write', destination)), body)
+  u.if(empty, () => call(u, 'underflow', destination), body)
+}
+export function pop(u: Meaning): void {
+  const top = u.state('i32', L.FPU_TOP)
+  u.setState('i32', L.FPU_TAGS, u.state('i32', L.FPU_TAGS).and(u.i32(-2).rotl(top)))
+  u.setState('i32', L.FPU_TOP, top.add(1).and(7))
 }
 
 /** Starts an operation: no exceptions yet, no rounding. */

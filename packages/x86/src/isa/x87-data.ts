@@ -1,5 +1,5 @@
 /** Loads, stores, exchanges, constants and signs of the x87. */
-import { AT_CLASS, AT_HIGH, AT_SIGN, CLASS_QNAN, CLASS_SNAN } from '../float/unpacked.ts'
+import { AT_SIGN } from '../float/unpacked.ts'
 import { CF, PF, ZF } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
 import type { Expr } from '../wasm/code.ts'
@@ -10,64 +10,38 @@ import {
   begin,
   call,
   clearC1,
+  isEitherEmpty,
   isEmpty,
   onMemory,
   onStack,
   plain,
+  pop,
   registerOffset,
-  setResult,
   setStatus,
   unlessEmpty,
   x87,
 } from './x87-common.ts'
+import { NOTHING_STORED } from './x87-exact.ts'
 import { STATUS_C0, STATUS_C1, STATUS_C2, STATUS_C3 } from './x87-routines.ts'
 
-const QUIET = 1n << 62n
 const push = (u: Meaning): Expr => call(u, 'push')
-const pop = (u: Meaning): void => {
-  call(u, 'pop')
-}
 
-/** ST(i) as it is, to the result. */
-function copyRegister(u: Meaning, i: Expr | number): void {
+/** ST(i) as it is. */
+function register(u: Meaning, i: Expr | number): [significand: Expr, signExponent: Expr] {
   const at = registerOffset(u, i)
-  setResult(u, u.load('i64', at, L.X87), u.load('i32_16u', at, L.X87 + 8))
+  return [u.load('i64', at, L.X87), u.load('i32_16u', at, L.X87 + 8)]
+}
+function setRegister(u: Meaning, i: Expr | number, [significand, signExponent]: [Expr, Expr]): void {
+  const at = registerOffset(u, i)
+  u.store('i64', at, significand, L.X87)
+  u.store('i32_16', at, signExponent, L.X87 + 8)
 }
 
 /** FLD m32/m64, FILD: to 80 bits exactly; a signaling NaN is quieted and invalid. */
 function loadMemory(integer: boolean) {
   return (u: Meaning, operand: Operand | undefined): void => {
     const { kind, bits } = memoryOperand(u, operand!, integer)
-    begin(u)
-    // A full stack comes before anything about the operand.
-    u.if(
-      isEmpty(u, 7).eqz(),
-      () => {
-        push(u)
-      },
-      () => {
-        call(u, 'unpackMemory', kind, bits, L.SF_A)
-        const nan = u.state('i32', L.SF_A + AT_CLASS)
-        u.if(
-          nan.geU(CLASS_QNAN),
-          () => {
-            u.setState('i32', L.SF_FLAGS, nan.eq(CLASS_SNAN))
-            const sign = u.state('i32', L.SF_A + AT_SIGN).shl(15)
-            setResult(u, u.state('i64', L.SF_A + AT_HIGH).or(QUIET), sign.or(0x7fff))
-          },
-          () => {
-            u.copyMemory(u.i32(L.SF_R), u.i32(L.SF_A), u.i32(32))
-            call(u, 'round', 64)
-          },
-        )
-        // A denormal operand, even unmasked, is loaded; an invalid one is not.
-        const invalid = u.state('i32', L.SF_FLAGS).and(u.state('i32', L.FPU_CONTROL).not()).and(1)
-        call(u, 'commit')
-        u.if(invalid.eqz(), () => {
-          push(u)
-        })
-      },
-    )
+    call(u, `load.${kind}`, bits)
   }
 }
 
@@ -81,6 +55,75 @@ function storeAddress(u: Meaning, operand: Operand): Expr {
   return u.long ? offset : u.segmentAddress(u.memorySegment(), offset, operand.size, true)
 }
 
+/** Stores what a routine makes from ST(0), unless an exception forbids it; only then the status word changes. */
+function storeConverted(u: Meaning, operand: Operand, value: Expr, pops: boolean): void {
+  const status = u.state('i32', L.SF_FLAGS)
+  u.if(
+    status.geS(0),
+    () => {
+      u.storeMemory(storeAddress(u, operand), operand.size, value)
+      u.setState('i32', L.FPU_STATUS, status)
+      if (pops) pop(u)
+    },
+    () => u.setState('i32', L.FPU_STATUS, status.and(~NOTHING_STORED)),
+  )
+}
+
+/** FST and FSTP to binary32 and binary64. */
+function storeFloat(pops: boolean) {
+  return (u: Meaning, operand: Operand | undefined): void => {
+    storeConverted(u, operand!, call(u, `stored.float${operand!.size * 8}`), pops)
+  }
+}
+
+const TRUNCATE = 3
+function storeInteger(pops: boolean, truncate: boolean) {
+  return (u: Meaning, operand: Operand | undefined): void => {
+    const mode = truncate ? u.i32(TRUNCATE) : u.state('i32', L.FPU_CONTROL).shrU(10).and(3)
+    storeConverted(u, operand!, call(u, 'stored.integer', operand!.size * 8, mode), pops)
+  }
+}
+
+/** FST ST(i) and FSTP ST(i). */
+function storeRegister(pops: boolean) {
+  return (u: Meaning): void => {
+    const i = u.stackIndex()
+    u.if(
+      isEmpty(u, 0),
+      () => call(u, 'storeUnderflow', i, pops ? 1 : 0),
+      () => {
+        clearC1(u)
+        const number = u.state('i32', L.FPU_TOP).add(i).and(7)
+        u.setState('i32', L.FPU_TAGS, u.state('i32', L.FPU_TAGS).or(u.i32(1).shl(number)))
+        setRegister(u, i, register(u, 0))
+        if (pops) pop(u)
+      },
+    )
+  }
+}
+
+/** 18 decimal digits and a sign. SDM Vol. 1, "BCD and Packed BCD Integers". */
+function loadDecimal(u: Meaning, operand: Operand | undefined): void {
+  const address = u.address(operand!)
+  const low = u.loadMemory(address, 8)
+  const high = u.loadMemory(address.add(8), 2)
+  const value = u.variable('i64', high.and(15).add(high.shrU(4).and(15).mul(10)))
+  const i = u.variable('i32', 60)
+  u.while(
+    () => i.get().geS(0),
+    () => {
+      const digit = low.shrU(i.get().extendU()).and(15)
+      value.set(value.get().mul(10).add(digit))
+      i.set(i.get().sub(4))
+    },
+  )
+  begin(u)
+  call(u, 'unpackMemory', 2, value.get(), L.SF_A)
+  u.copyMemory(u.i32(L.SF_R), u.i32(L.SF_A), u.i32(32))
+  u.setState('i32', L.SF_R + AT_SIGN, high.shrU(15).wrap())
+  call(u, 'round', 64)
+  push(u)
+}
 /**
  * Stores a value that `compute` makes from ST(0), or `indefinite` where that is empty. An unmasked invalid operation, overflow
  * or underflow leaves memory and stack alone, and does not even touch the memory.
@@ -116,77 +159,6 @@ function storeMemory(
   )
 }
 
-/** FST and FSTP to binary32 and binary64. */
-function storeFloat(pops: boolean) {
-  return (u: Meaning, operand: Operand | undefined): void => {
-    const { size } = operand!
-    const indefinite = size === 4 ? 0xffc00000n : -(2n ** 51n)
-    const compute = () => call(u, size === 4 ? 'toFloat32' : 'toFloat64')
-    storeMemory(u, operand!, indefinite, compute, (bits, address) => {
-      u.storeMemory(address, size, bits)
-      if (pops) pop(u)
-    })
-  }
-}
-
-const TRUNCATE = 3
-function storeInteger(pops: boolean, truncate: boolean) {
-  return (u: Meaning, operand: Operand | undefined): void => {
-    const { size } = operand!
-    const compute = () => {
-      const mode = truncate ? u.i32(TRUNCATE) : u.state('i32', L.FPU_CONTROL).shrU(10).and(3)
-      return call(u, 'toInteger', size * 8, mode)
-    }
-    storeMemory(u, operand!, -(2n ** BigInt(size * 8 - 1)), compute, (value, address) => {
-      u.storeMemory(address, size, value)
-      if (pops) pop(u)
-    })
-  }
-}
-
-/** FST ST(i) and FSTP ST(i). */
-function storeRegister(pops: boolean) {
-  return (u: Meaning): void => {
-    const i = u.stackIndex()
-    clearC1(u)
-    u.if(
-      isEmpty(u, 0),
-      () =>
-        u.if(call(u, 'stackFault', 0), () => {
-          call(u, 'write', i)
-          if (pops) pop(u)
-        }),
-      () => {
-        copyRegister(u, 0)
-        call(u, 'write', i)
-        if (pops) pop(u)
-      },
-    )
-  }
-}
-
-/** 18 decimal digits and a sign. SDM Vol. 1, "BCD and Packed BCD Integers". */
-function loadDecimal(u: Meaning, operand: Operand | undefined): void {
-  const address = u.address(operand!)
-  const low = u.loadMemory(address, 8)
-  const high = u.loadMemory(address.add(8), 2)
-  const value = u.variable('i64', high.and(15).add(high.shrU(4).and(15).mul(10)))
-  const i = u.variable('i32', 60)
-  u.while(
-    () => i.get().geS(0),
-    () => {
-      const digit = low.shrU(i.get().extendU()).and(15)
-      value.set(value.get().mul(10).add(digit))
-      i.set(i.get().sub(4))
-    },
-  )
-  begin(u)
-  call(u, 'unpackMemory', 2, value.get(), L.SF_A)
-  u.copyMemory(u.i32(L.SF_R), u.i32(L.SF_A), u.i32(32))
-  u.setState('i32', L.SF_R + AT_SIGN, high.shrU(15).wrap())
-  call(u, 'round', 64)
-  push(u)
-}
 const DECIMAL_LIMIT = 999999999999999999n
 const INDEFINITE = -(2n ** 63n)
 function storeDecimal(u: Meaning, operand: Operand | undefined): void {
@@ -245,15 +217,14 @@ function constant([mnemonic, modrm, down, exponent, nearestIsUp]: (typeof CONSTA
   return x87(mnemonic, [plain(`D9 ${modrm}`)], (u) => {
     const mode = u.state('i32', L.FPU_CONTROL).shrU(10).and(3)
     const up = mnemonic === 'fld1' ? u.i32(0) : mode.eq(2).or(nearestIsUp ? mode.eqz() : u.i32(0))
-    setResult(u, u.i64(BigInt.asIntN(64, down)).add(up.extendU()), exponent)
-    push(u)
+    call(u, 'pushValue', u.i64(BigInt.asIntN(64, down)).add(up.extendU()), exponent)
   })
 }
 
 function changeSign(mnemonic: string, bytes: string, change: (signExponent: Expr) => Expr): Instruction {
   return x87(mnemonic, [plain(bytes)], (u) => {
-    clearC1(u)
     unlessEmpty(u, isEmpty(u, 0), 0, () => {
+      clearC1(u)
       const at = registerOffset(u, 0)
       u.store('i32_16', at, change(u.load('i32_16u', at, L.X87 + 8)), L.X87 + 8)
     })
@@ -306,23 +277,14 @@ export const X87_DATA: readonly Instruction[] = [
     const address = u.address(operand!)
     const low = u.loadMemory(address, 8)
     const high = u.loadMemory(address.add(8), 2)
-    setResult(u, low, high.wrap())
-    push(u)
+    call(u, 'pushValue', low, high.wrap())
   }),
   x87('fld', [onStack('D9', 'C0', ['STi'])], (u) => {
     const i = u.stackIndex()
     u.if(
       isEmpty(u, i),
-      () =>
-        u.if(call(u, 'stackFault', 0), () => {
-          // Underflow, and the NaN is pushed; C1 stays clear.
-          u.setState('i32', L.FPU_TOP, u.state('i32', L.FPU_TOP).sub(1).and(7))
-          call(u, 'write', 0)
-        }),
-      () => {
-        copyRegister(u, i)
-        push(u)
-      },
+      () => call(u, 'pushUnderflow'),
+      () => call(u, 'pushValue', ...register(u, i)),
     )
   }),
   x87('fst', [storedTo('D9 /2', 'Md'), storedTo('DD /2', 'Mq')], storeFloat(false), STORES),
@@ -333,24 +295,22 @@ export const X87_DATA: readonly Instruction[] = [
     'fstp',
     [storedTo('DB /7', 'Mt')],
     (u, operand) => {
-      const store = () => {
+      const store = ([significand, signExponent]: [Expr, Expr]) => {
         const address = storeAddress(u, operand!)
-        u.storeMemory(address, 8, u.state('i64', L.X87_RESULT))
-        u.storeMemory(address.add(8), 2, u.state('i64_32u', L.X87_RESULT + 8))
+        u.storeMemory(address, 8, significand)
+        u.storeMemory(address.add(8), 2, signExponent.extendU())
       }
       u.if(
         isEmpty(u, 0),
         () => {
           // The memory's faults come before the stack's.
           u.if(u.state('i32', L.FPU_CONTROL).and(1), () => {
-            setResult(u, -(1n << 62n), 0xffff)
-            store()
+            store([u.i64(-(1n << 62n)), u.i32(0xffff)])
           })
           u.if(call(u, 'stackFault', 0), () => pop(u))
         },
         () => {
-          copyRegister(u, 0)
-          store()
+          store(register(u, 0))
           clearC1(u)
           pop(u)
         },
@@ -375,39 +335,31 @@ export const X87_DATA: readonly Instruction[] = [
   x87('fbstp', [storedTo('DF /6', 'Mt')], storeDecimal, STORES),
   ...CONSTANTS.map(constant),
   x87('fldz', [plain('D9 EE')], (u) => {
-    setResult(u, 0n, 0)
-    push(u)
+    call(u, 'pushValue', u.i64(0), 0)
   }),
   changeSign('fchs', 'D9 E0', (x) => x.xor(0x8000)),
   changeSign('fabs', 'D9 E1', (x) => x.and(0x7fff)),
   x87('fxam', [plain('D9 E5')], examine),
   x87('fxch', [onStack('D9', 'C8')], (u) => {
     const i = u.stackIndex()
-    clearC1(u)
-    const [first, second] = [isEmpty(u, 0), isEmpty(u, i)]
-    const ok = u.variable('i32', 1)
-    u.if(first.or(second), () => {
-      ok.set(call(u, 'stackFault', 0))
-      u.if(ok.get(), () => {
-        u.if(first, () => call(u, 'write', 0))
-        u.if(second, () => call(u, 'write', i))
-      })
-    })
-    u.if(ok.get(), () => {
-      const [a, b] = [registerOffset(u, 0), registerOffset(u, i)]
-      const value = u.load('v128', a, L.X87)
-      u.store('v128', a, u.load('v128', b, L.X87), L.X87)
-      u.store('v128', b, value, L.X87)
-    })
+    u.if(
+      isEitherEmpty(u, i),
+      () => call(u, 'exchangeUnderflow', i),
+      () => {
+        clearC1(u)
+        const [first, second] = [register(u, 0), register(u, i)]
+        setRegister(u, 0, second)
+        setRegister(u, i, first)
+      },
+    )
   }),
   ...CONDITIONAL.map(([mnemonic, opcode, modrm, flags, wanted]) =>
     x87(mnemonic, [onStack(opcode, modrm)], (u) => {
       const i = u.stackIndex()
-      unlessEmpty(u, isEmpty(u, 0).or(isEmpty(u, i)), 0, () => {
+      unlessEmpty(u, isEitherEmpty(u, i), 0, () => {
         const set = u.arithmeticFlags().and(flags).ne(0)
         u.if(wanted ? set : set.eqz(), () => {
-          copyRegister(u, i)
-          call(u, 'write', 0)
+          setRegister(u, 0, register(u, i))
         })
       })
     }),

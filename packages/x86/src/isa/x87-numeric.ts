@@ -298,7 +298,9 @@ function extractNumber(u: Meaning, pushResult: () => void): void {
 }
 
 export const X87_NUMERIC: readonly Instruction[] = [
-  unary('fsqrt', 'D9 FA', 'squareRoot'),
+  x87('fsqrt', [plain('D9 FA')], (u) => {
+    call(u, 'sqrt')
+  }),
   unary('frndint', 'D9 FC', 'toIntegral'),
   x87('fscale', [plain('D9 FD')], (u) => {
     begin(u)

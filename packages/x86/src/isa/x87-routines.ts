@@ -241,10 +241,9 @@ export function x87Routines(module: ModuleBuilder, routines: Map<string, Callabl
       c.return(1)
     }),
   )
-  const underflow = (c: Code, destination: Expr | number) => {
-    c.if(c.call(basics.stackFault, 0).eqz(), () => c.return(0))
+  const underflow = (c: Code, destination: Expr | number, otherwise: () => void) => {
+    c.if(c.call(basics.stackFault, 0).eqz(), otherwise)
     c.call(basics.write, destination)
-    c.return(1)
   }
   /** x87Registers(operation, first, second, destination): on ST(i). */
   add(
@@ -252,7 +251,10 @@ export function x87Routines(module: ModuleBuilder, routines: Map<string, Callabl
     module.func('x87Registers', ['i32', 'i32', 'i32', 'i32'], ['i32'], (c) => {
       const [operation, first, second, destination] = [c.param(0), c.param(1), c.param(2), c.param(3)]
       put32(c, L.SF_FLAGS, 0)
-      c.if(c.call(basics.isEmpty, first).or(c.call(basics.isEmpty, second)), () => underflow(c, destination))
+      c.if(c.call(basics.isEmpty, first).or(c.call(basics.isEmpty, second)), () => {
+        underflow(c, destination, () => c.return(0))
+        c.return(1)
+      })
       c.call(unpack, first, L.SF_A)
       c.call(unpack, second, L.SF_B)
       c.return(c.call(operate, operation, destination))
@@ -261,13 +263,16 @@ export function x87Routines(module: ModuleBuilder, routines: Map<string, Callabl
   /** x87Memory(operation, reversed, kind, bits): ST(0) and memory. */
   add(
     'x87.memory',
-    module.func('x87Memory', ['i32', 'i32', 'i32', 'i64'], ['i32'], (c) => {
+    module.func('x87Memory', ['i32', 'i32', 'i32', 'i64'], [], (c) => {
       const [operation, reversed, kind, bits] = [c.param(0), c.param(1), c.param(2), c.param(3)]
       put32(c, L.SF_FLAGS, 0)
-      c.if(c.call(basics.isEmpty, 0), () => underflow(c, 0))
+      c.if(c.call(basics.isEmpty, 0), () => {
+        underflow(c, 0, () => c.return())
+        c.return()
+      })
       c.call(unpack, 0, c.select(reversed, c.i32(L.SF_B), L.SF_A))
       c.call(unpackMemory, kind, bits, c.select(reversed, c.i32(L.SF_A), L.SF_B))
-      c.return(c.call(operate, operation, 0))
+      c.call(operate, operation, 0)
     }),
   )
   /** x87Order(quiet): 0 less, 1 equal, 2 greater, 3 unordered; SF_A and SF_B are loaded. Sets SF_FLAGS. */
