@@ -5,7 +5,13 @@ import { CodeCache } from './interpreter/code-cache.ts'
 import { HOT_AFTER } from './interpreter/heat.ts'
 import { instructions, routineGroups } from './isa/index.ts'
 import { REGION_SLOTS, Recompiler } from './jit/recompiler.ts'
-import { FAULT_INTERPRET, MMIO_ADDRESS, TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu/access.ts'
+import {
+  FAULT_INTERPRET,
+  FAULT_SPECULATION,
+  MMIO_ADDRESS,
+  TRANSLATE_FAULT,
+  TRANSLATE_MMIO,
+} from './mmu/access.ts'
 import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from './mmu/walk.ts'
 import type { CpuPins } from './pins.ts'
 import { EXIT } from './state/exits.ts'
@@ -358,7 +364,12 @@ export class Cpu {
   /** What is left to do after an exit; returns instructions to charge. */
   #finish(code: number): number {
     if (code === EXIT.fault) {
-      if (this.#core.word(L.FAULT) === FAULT_INTERPRET) return this.#interpretOne()
+      const fault = this.#core.word(L.FAULT)
+      if (fault === FAULT_INTERPRET) return this.#interpretOne()
+      if (fault === FAULT_SPECULATION) {
+        this.#recompiler?.speculationFailed(this.#core.word(L.FAULT_ERROR), this.retired)
+        return this.#interpretOne()
+      }
       this.#fault()
       return 1
     }

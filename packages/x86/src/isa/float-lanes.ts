@@ -11,6 +11,7 @@ import * as L from '../state/layout.ts'
 import type { Code, Expr } from '../wasm/code.ts'
 import type { LaneShape, SimdOp } from '../wasm/opcodes.ts'
 import type { Meaning } from './meaning.ts'
+import type { Speculation } from './speculation.ts'
 import { MXCSR_DAZ, partOf, type Width } from './sse-float-routines.ts'
 
 /** The six masks and PE set; rounding, FTZ and DAZ zero. The other flags do not matter. */
@@ -20,6 +21,17 @@ const ORDINARY = 0x1fa0
 /** 1 (i32) where rounding to nearest with a precision exception leaves MXCSR as it is. */
 export function isOrdinary(c: Code): Expr {
   return c.load('i32', c.i32(0), L.MXCSR).and(ORDINARY_BITS).eq(ORDINARY)
+}
+/** The same in recompiled code, where it may be known; else recompiled code asks for it. */
+export function isOrdinaryHere(u: Meaning): Expr {
+  const { speculation } = u
+  if (!speculation) return isOrdinary(u)
+  requireOrdinary(u, speculation)
+  return u.i32(1)
+}
+function requireOrdinary(u: Meaning, speculation: Speculation): void {
+  if (!speculation.isOrdinary) u.if(isOrdinary(u).eqz(), () => speculation.leave())
+  speculation.isOrdinary = true
 }
 /** 1 (i32) where denormal operands stay what they are. */
 export function keepsDenormals(u: Meaning): Expr {
@@ -47,6 +59,17 @@ export interface Floats {
   select(condition: Expr, a: Expr, b: Expr): Expr
   /** All lanes true: i32. */
   all(condition: Expr): Expr
+  /** Nonzero (i32) where a lane may be anything but a normal number: a quick look at the exponents. */
+  mayBeUnusual(a: Expr): Expr
+}
+
+/**
+ * In the upper half of a float: what carries the exponents that are zero, one, the largest two, and only those, to 0 to 3; and
+ * the bits of exponents above 3.
+ */
+const EXPONENT: Record<Width, readonly [carry: number, mask: number]> = {
+  32: [0x01000000, 0x7e000000],
+  64: [0x00200000, 0x7fc00000],
 }
 
 /** Floats as f32 or f64. */
@@ -61,6 +84,11 @@ export function scalarFloats(u: Meaning, width: Width): Floats {
     or: (a, b) => a.or(b),
     select: (condition, a, b) => u.select(condition, a, b),
     all: (condition) => condition,
+    mayBeUnusual: (a) => {
+      const bits = toBits(width, a)
+      const [carry, mask] = EXPONENT[width]
+      return (width === 32 ? bits : bits.shrU(32)).wrap().add(carry).and(mask).eqz()
+    },
   }
 }
 /** Floats as lanes of a vector. */
@@ -78,7 +106,20 @@ export function packedFloats(u: Code, width: Width): Floats {
     or: (a, b) => a.simd('v128.or', b),
     select: (condition, a, b) => a.simd('v128.bitselect', b, condition),
     all: (condition) => condition.simdMixed('i8x16.all_true'),
+    mayBeUnusual: (a) => {
+      const [carry, mask] = EXPONENT[width]
+      const lanes = width === 32 ? 'i32x4' : 'i64x2'
+      const exponent = a.simd(`${lanes}.add`, upperWords(u, width, carry))
+      const large = exponent.simd('v128.and', upperWords(u, width, mask))
+      return large.simd(`${lanes}.eq`, u.zero('v128')).simdMixed('v128.any_true')
+    },
   }
+}
+/** A word in the upper half of each lane. */
+function upperWords(u: Code, width: Width, word: number): Expr {
+  const bytes = [word, word >>> 8, word >>> 16, word >>> 24].map((byte) => byte & 0xff)
+  const lane = width === 32 ? bytes : [0, 0, 0, 0, ...bytes]
+  return u.v128(Array.from({ length: 16 }, (_, i) => lane[i % lane.length]!))
 }
 
 /** Neither NaN nor denormal; infinities are allowed. */
@@ -93,6 +134,51 @@ export function isSafeResult(f: Floats, result: Expr): Expr {
   return f.and(above, f.compare('lt', magnitude, f.constant(Number.POSITIVE_INFINITY)))
 }
 export const isZero = (f: Floats, a: Expr): Expr => f.compare('eq', a, f.constant(0))
+
+/** A native result, and where it is x86's. */
+export interface Native {
+  readonly result: Expr
+  /** What must be plain. */
+  readonly operands: readonly Expr[]
+  /** Where the result of plain operands is x86's; left out where it always is. */
+  readonly isExact?: () => Expr
+  /** Needs an ordinary MXCSR: its result may be rounded. */
+  readonly rounds: boolean
+}
+/** 1 (i32) where native results are x86's. */
+export function areExact(u: Code, f: Floats, natives: readonly Native[]): Expr {
+  const exact = natives.map(({ operands, isExact }) => {
+    const conditions = [...operands.map((operand) => isPlain(f, operand)), ...(isExact ? [isExact()] : [])]
+    return f.all(conditions.reduce((a, b) => f.and(a, b)))
+  })
+  const all = exact.reduce((a, b) => a.and(b))
+  return natives[0]!.rounds ? all.and(isOrdinary(u)) : all
+}
+/** Leaves the instruction where native results may not be x86's; from here on they are known to be plain. */
+export function requireExact(
+  u: Meaning,
+  speculation: Speculation,
+  f: Floats,
+  natives: readonly Native[],
+): void {
+  for (const { result, operands, isExact, rounds } of natives) {
+    if (rounds) requireOrdinary(u, speculation)
+    for (const operand of operands) requirePlain(u, speculation, f, operand)
+    if (isExact) u.if(f.mayBeUnusual(result), () => u.if(f.all(isExact()).eqz(), () => speculation.leave()))
+    if (result.type !== 'i32') speculation.notePlain(result, f.width)
+  }
+}
+function requirePlain(u: Meaning, speculation: Speculation, f: Floats, value: Expr): void {
+  if (speculation.isPlain(value, f.width)) return
+  u.if(f.mayBeUnusual(value), () => u.if(f.all(isPlain(f, value)).eqz(), () => speculation.leave()))
+  speculation.notePlain(value, f.width)
+}
+/** 1 (i32) where a float is plain; recompiled code asks for it. */
+export function isPlainHere(u: Meaning, f: Floats, value: Expr): Expr {
+  if (!u.speculation) return f.all(isPlain(f, value))
+  requirePlain(u, u.speculation, f, value)
+  return u.i32(1)
+}
 
 /** A scalar's bits (zero-extended in i64) as a float, and back. */
 export function fromBits(width: Width, bits: Expr): Expr {
@@ -113,6 +199,11 @@ export function chooseHalves(
   exact: (half: number, part: number) => Expr,
   count: number,
 ): Expr[] {
+  const { speculation } = u
+  if (speculation) {
+    u.if(isNative.eqz(), () => speculation.leave())
+    return [...native()]
+  }
   const results = Array.from({ length: count }, () => u.variable('v128'))
   u.if(
     isNative,
@@ -135,6 +226,11 @@ export function chooseResult(
   native: () => Expr,
   exact: () => Expr,
 ): Expr {
+  const { speculation } = u
+  if (speculation) {
+    u.if(isNative.eqz(), () => speculation.leave())
+    return native()
+  }
   return u.choose(type, isNative, native, () => {
     const result = exact()
     u.exitOnFault()

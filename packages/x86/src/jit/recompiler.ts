@@ -15,6 +15,12 @@ import type { RegionCode } from './region-code.ts'
 
 /** Slots of the handlers' table that regions may take. */
 export const REGION_SLOTS = 16384
+/**
+ * A region whose speculation fails this often within so many instructions is made again without: each failure takes as long
+ * as a few thousand instructions.
+ */
+const FAILURES = 64
+const FAILURE_INSTRUCTIONS = 20_000
 /** Index of the handlers' type in every module made here. */
 const HANDLER_TYPE = 0
 
@@ -24,10 +30,13 @@ interface Region {
   readonly original: number
   readonly slot: number
   readonly maps: readonly number[]
+  /** Instructions that were left to the interpreter, since when. */
+  failures: number
+  since: number
 }
 
 /** A region that is built and not yet entered. */
-interface Built extends Omit<Region, 'slot'> {
+interface Built extends Omit<Region, 'slot' | 'failures' | 'since'> {
   readonly code: RegionCode
 }
 
@@ -50,6 +59,7 @@ export class Recompiler {
   readonly #engine: DataView
   readonly #cache: CodeCache
   readonly #table: WebAssembly.Table
+  readonly #hotAfter: number
   readonly #warm: number
   readonly #env: Record<string, unknown>
   readonly #imports: Import[] = []
@@ -60,7 +70,9 @@ export class Recompiler {
   readonly #bySlot = new Map<number, Region>()
   readonly #byMap = new Map<number, Set<Region>>()
   readonly #freeSlots: number[] = []
-  readonly counters = { regions: 0, instructions: 0, bytes: 0, dropped: 0 }
+  /** Heads of regions that do not speculate. */
+  readonly #careful = new Set<number>()
+  readonly counters = { regions: 0, instructions: 0, bytes: 0, dropped: 0, failures: 0, careful: 0 }
 
   constructor(options: {
     interpreter: InterpreterModule
@@ -70,6 +82,7 @@ export class Recompiler {
     cache: CodeCache
     hotAfter: number
   }) {
+    this.#hotAfter = options.hotAfter
     this.#warm = options.hotAfter >> 4
     this.#interpreter = options.interpreter
     this.#engine = new DataView(options.engineMemory.buffer)
@@ -157,6 +170,7 @@ export class Recompiler {
       flagFunctions: this.#flagFunctions,
       engine: this.#engine,
       long: codeSize === 8,
+      speculates: !this.#careful.has(head),
       used,
     }
     const code = buildRegion(inputs, { blocks, head, original, lookUp, mapOf })
@@ -185,7 +199,7 @@ export class Recompiler {
 
   #enter({ head, original, maps }: Built, entry: unknown): void {
     const slot = this.#freeSlots.pop()!
-    const region: Region = { head, original, slot, maps }
+    const region: Region = { head, original, slot, maps, failures: 0, since: 0 }
     this.#table.set(slot, entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
     this.#regions.set(head, region)
@@ -196,6 +210,22 @@ export class Recompiler {
       this.#byMap.set(map, list)
     }
     this.counters.regions++
+  }
+
+  /** An instruction of the region at `head` was left to the interpreter; so many are retired. */
+  speculationFailed(head: number, retired: number): void {
+    const region = this.#regions.get(head)
+    this.counters.failures++
+    if (!region) return
+    if (region.failures === 0) region.since = retired
+    if (++region.failures < FAILURES) return
+    region.failures = 0
+    if (retired - region.since > FAILURES * FAILURE_INSTRUCTIONS) return
+    this.#drop(region)
+    this.#careful.add(head)
+    this.counters.careful++
+    // Hot again at the next arrival.
+    this.#engine.setUint16(heatPlace(head), this.#hotAfter - 1, true)
   }
 
   #drop(region: Region): void {
@@ -219,6 +249,7 @@ export class Recompiler {
   flushed(): void {
     for (const region of [...this.#regions.values()]) this.#drop(region)
     this.#byMap.clear()
+    this.#careful.clear()
   }
 }
 

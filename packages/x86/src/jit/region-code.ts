@@ -13,6 +13,8 @@
 import { Handler } from '../interpreter/handler.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
 import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
+import type { Speculation } from '../isa/speculation.ts'
+import { FAULT_SPECULATION } from '../mmu/access.ts'
 import { EXIT } from '../state/exits.ts'
 import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
@@ -26,6 +28,7 @@ import {
   type Variable,
 } from '../wasm/code.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
+import { commonFloats, FloatFacts, type FloatKnowledge } from './float-facts.ts'
 
 /** Registers and slots of 8 bytes, then vectors of 16 bytes (XMM, and the upper halves of YMM). */
 const SLOTS = 22
@@ -48,6 +51,13 @@ interface Flags {
   readonly result: Expr | undefined
   /** The locals hold the same. */
   readonly kept: boolean
+  /** After a comparison of floats: the relations that the flags tell. */
+  readonly order?: Order | undefined
+}
+interface Order {
+  readonly less: Expr
+  readonly equal: Expr
+  readonly lessOrEqual: () => Expr
 }
 
 const KEPT: Flags = { kind: undefined, a: undefined, b: undefined, result: undefined, kept: true }
@@ -57,6 +67,7 @@ export interface Knowledge {
   readonly slots: readonly (Expr | undefined)[]
   readonly vectors: readonly (Expr | undefined)[]
   readonly flags: Flags
+  readonly floats: FloatKnowledge
   readonly charged: number
   readonly page: number
 }
@@ -74,6 +85,8 @@ export interface RegionInputs {
   readonly engine: DataView
   readonly edges: Edges
   readonly long: boolean
+  /** Leaves what is unusual in floating point to the interpreter. */
+  readonly speculates: boolean
   /** Collects the functions that the code calls. */
   readonly used: Set<Callable>
 }
@@ -105,6 +118,8 @@ export class RegionCode extends Handler {
   #slots: (Expr | undefined)[] = []
   #vectors: (Expr | undefined)[] = []
   #flags: Flags = KEPT
+  readonly #floats = new FloatFacts(() => this.#leaveUndone())
+  #head = 0
   #charged = 0
   #page = 0
   #ended = false
@@ -141,11 +156,15 @@ export class RegionCode extends Handler {
   override get long(): boolean {
     return this.#inputs.long
   }
+  override get speculation(): Speculation | undefined {
+    return this.#inputs.speculates ? this.#floats : undefined
+  }
 
   // ---- the whole function ----
 
   /** Builds the function around `body`. `original` is the head's own handler, for when a guard does not hold. */
   region(head: number, original: number, body: () => void): void {
+    this.#head = head
     const prologue = this.#group()
     this.#body(body)
     prologue.push(...this.nested(() => this.#enter(head, original)))
@@ -270,6 +289,7 @@ export class RegionCode extends Handler {
       slots: [...this.#slots],
       vectors: [...this.#vectors],
       flags: this.#flags,
+      floats: this.#floats.knowledge,
       charged: this.#charged,
       page: this.#page,
     }
@@ -278,6 +298,7 @@ export class RegionCode extends Handler {
     this.#slots = [...known.slots]
     this.#vectors = [...known.vectors]
     this.#flags = known.flags
+    this.#floats.restore(known.floats)
     this.#charged = known.charged
     this.#page = known.page
     this.#ended = false
@@ -287,6 +308,7 @@ export class RegionCode extends Handler {
     this.#slots = []
     this.#vectors = []
     this.#flags = KEPT
+    this.#floats.forget()
     this.#charged = 0
     this.#ended = false
   }
@@ -479,6 +501,9 @@ export class RegionCode extends Handler {
       case L.FLAG_RESULT:
         this.#flags = { ...this.#flags, result: this.coerce(value, 'i64') }
         return true
+      case L.MXCSR:
+        this.#floats.isOrdinary = false
+        return false
       default:
         return false
     }
@@ -570,6 +595,10 @@ export class RegionCode extends Handler {
         return value.lane('i8x16', byte).extendU()
       case 'i32':
         return value.lane('i32x4', byte >> 2)
+      case 'f32':
+        return value.lane('f32x4', byte >> 2)
+      case 'f64':
+        return value.lane('f64x2', byte >> 3)
       default:
         throw new Error(`a vector is not read as ${kind}`)
     }
@@ -635,6 +664,8 @@ export class RegionCode extends Handler {
   }
 
   override flag(name: 'C' | 'O' | 'S' | 'Z' | 'P' | 'A'): Expr {
+    const { order } = this.#flags
+    if (order) return name === 'C' ? order.less : name === 'Z' ? order.equal : this.i32(0)
     if (name === 'Z') return this.#flagSource('result').eqz()
     const { kind } = this.#flags
     if (kind === undefined) return this.#flagAtRunTime(name)
@@ -665,6 +696,15 @@ export class RegionCode extends Handler {
       this.#flagSource('b'),
       this.#flagSource('result'),
     )
+  }
+  override flagsOrder(less: Expr, equal: Expr, lessOrEqual: () => Expr): void {
+    super.flagsOrder(less, equal, lessOrEqual)
+    this.#flags = { ...this.#flags, order: { less, equal, lessOrEqual } }
+  }
+  override condition(code: number): Expr {
+    const order = this.#flags.order
+    if (order && code >> 1 === 3) return code & 1 ? order.lessOrEqual().eqz() : order.lessOrEqual()
+    return super.condition(code)
   }
   override arithmeticFlags(): Expr {
     if (this.#flags.kind === FLAGS_EXPLICIT) return this.#flagSource('a')
@@ -735,6 +775,7 @@ export class RegionCode extends Handler {
       flags: differ
         ? { ...KEPT, kind: agreed }
         : { ...yes.known.flags, kept: yes.known.flags.kept && no.known.flags.kept },
+      floats: commonFloats(yes.known.floats, no.known.floats),
       charged,
       page: this.#page,
     })
@@ -827,6 +868,13 @@ export class RegionCode extends Handler {
     this.#faultNote.set((this.#charged - 1) | (this.#page << 16))
     super.branch(this.#flags.kept ? this.#faultLabel : this.#epochLabel())
     this.#ended = true
+  }
+  /** Leaves an instruction that has changed nothing yet to the interpreter. */
+  #leaveUndone(): void {
+    this.setState('i32', L.FAULT, FAULT_SPECULATION)
+    this.setState('i32', L.FAULT_ERROR, this.#head)
+    this.setState('i32', L.CURRENT_UOP, this.uop)
+    this.exit(EXIT.fault)
   }
   /**
    * From here on the statements stand in a block behind which the flags, as they are here, are brought into their locals: a
