@@ -380,7 +380,8 @@ export class Cpu {
   /** An instruction that recompiled code left undone; returns instructions to charge. */
   #interpretOne(): number {
     const core = this.#core
-    core.ripFromUop(false)
+    // 0: at RIP.
+    if (core.word(L.CURRENT_UOP) !== 0) core.ripFromUop(false)
     core.setWord(L.FAULT, 0)
     core.setWord(L.CURRENT_UOP, 0)
     return 1 - this.#runAlone(1)

@@ -617,8 +617,9 @@ export abstract class Meaning extends Code {
     this.#flags(FLAGS_EXPLICIT, bits, undefined, bits.shrU(6).and(1).xor(1))
   }
   /** Of an order of floats: CF where less, ZF where equal, the others zero. */
-  flagsOrder(less: Expr, equal: Expr, _lessOrEqual: () => Expr): void {
-    this.flagsExplicit(less.or(equal.shl(6)).extendU())
+  flagsOrder(less: Expr, lessOrEqual: Expr): void {
+    const equal = less.xor(lessOrEqual)
+    this.#flags(FLAGS_EXPLICIT, less.or(equal.shl(6)).extendU(), undefined, equal.xor(1).extendU())
   }
   /** The six flags at their places in RFLAGS, i64. */
   arithmeticFlags(): Expr {

@@ -6,7 +6,9 @@ import type { Expr } from '../wasm/code.ts'
 
 export interface Speculation {
   /** MXCSR is known to be ordinary. */
-  isOrdinary: boolean
+  readonly isOrdinary: boolean
+  /** From here on it is. */
+  noteOrdinary(): void
   /** Leaves the instruction to the interpreter. */
   leave(): void
   /** Whether a float, or each lane of a vector, is known to be neither a NaN nor a denormal. */

@@ -11,7 +11,6 @@ import {
   isOrdinaryHere,
   isPlain,
   isPlainHere,
-  isZero,
   keepsDenormals,
   packedFloats,
   SMALLEST,
@@ -214,7 +213,7 @@ function fitsSingle(f: Floats, value: Expr): Expr {
   const magnitude = f.abs(value)
   const above = f.compare('ge', magnitude, f.constant(SMALLEST[32]))
   const normal = f.and(above, f.compare('lt', magnitude, f.constant(2 ** 128 - 2 ** 103)))
-  return f.or(normal, isZero(f, value))
+  return f.or(normal, f.isZero(value))
 }
 
 const BETWEEN_FLOATS: readonly Instruction[] = [

@@ -5,8 +5,6 @@ import {
   chooseHalves,
   chooseResult,
   type Floats,
-  isSafeResult,
-  isZero,
   type Native,
   packedFloats,
   requireExact,
@@ -28,26 +26,20 @@ type Compute = (f: Floats, a: Expr, b: Expr) => Native
 /** A result that was rounded; zeros that are allowed come from zeros. */
 function arithmetic(operation: 'add' | 'sub' | 'mul' | 'div'): Compute {
   return (f, a, b) => {
-    const result = f.apply(operation, a, b)
-    const isExact = (): Expr => {
-      const zero = isZero(f, result)
-      const exactZero = {
-        add: () => zero,
-        sub: () => zero,
-        mul: () => f.and(zero, f.or(isZero(f, a), isZero(f, b))),
-        div: () => f.and(zero, isZero(f, a)),
-      }[operation]()
-      return f.or(isSafeResult(f, result), exactZero)
-    }
-    return { result, operands: [a, b], isExact, rounds: true }
+    const isExactZero = {
+      add: () => f.always,
+      sub: () => f.always,
+      mul: () => f.or(f.isZero(a), f.isZero(b)),
+      div: () => f.isZero(a),
+    }[operation]
+    return { result: f.apply(operation, a, b), operands: [a, b], rounded: { isExactZero } }
   }
 }
 
 const squareRoot: Compute = (f, a, b) => ({
   result: f.apply('sqrt', a, b),
   operands: [b],
-  isExact: () => f.compare('ge', b, f.constant(0)),
-  rounds: true,
+  rounded: { isExactZero: () => f.always },
 })
 
 /** MIN and MAX: the second operand unless the first is less (greater). Nothing is rounded. */
@@ -55,7 +47,6 @@ function extreme(comparison: 'lt' | 'gt'): Compute {
   return (f, a, b) => ({
     result: f.select(f.compare(comparison, a, b), a, b),
     operands: [a, b],
-    rounds: false,
   })
 }
 
@@ -187,8 +178,7 @@ function alternate(u: Meaning, width: Width, a: Halves, b: Halves): Halves {
     return {
       result: f.select(even, difference.result, sum.result),
       operands: [x, y],
-      isExact: () => f.select(even, difference.isExact!(), sum.isExact!()),
-      rounds: true,
+      rounded: { isExactZero: () => f.always },
     }
   }
   const operations = number('Add') * 0x1010 + number('Sub') * 0x0101
@@ -257,7 +247,7 @@ function compareNatively(
 
 /** 1 (i32) where these pairs are plain; recompiled code asks for it. */
 function arePlain(u: Meaning, f: Floats, pairs: readonly (readonly [Expr, Expr])[]): Expr {
-  const natives = pairs.map((operands) => ({ result: u.i32(1), operands, rounds: false }))
+  const natives = pairs.map((operands) => ({ result: u.i32(1), operands }))
   if (!u.speculation) return areExact(u, f, natives)
   requireExact(u, u.speculation, f, natives)
   return u.i32(1)
@@ -336,10 +326,9 @@ function order(name: string, opcode: string, suffix: 'ss' | 'sd', quiet: 0 | 1):
     const y = u.readFloat(second!)
     const x = u.readFloat(first)
     const f = scalarFloats(u, width)
-    const [less, equal] = [f.compare('lt', x, y), f.compare('eq', x, y)]
     const plain = arePlain(u, f, [[x, y]])
-    if (u.speculation) return u.flagsOrder(less, equal, () => f.compare('le', x, y))
-    const native = (): Expr => less.or(equal.shl(6))
+    if (u.speculation) return u.flagsOrder(f.compare('lt', x, y), f.compare('le', x, y))
+    const native = (): Expr => f.compare('lt', x, y).or(f.compare('eq', x, y).shl(6))
     const exact = (): Expr => {
       const relation = u.routine(`sseOrder${width}`, toBits(width, x), toBits(width, y), quiet)
       // Less, equal, greater, unordered.

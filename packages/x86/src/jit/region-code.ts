@@ -12,6 +12,7 @@
  */
 import { Handler } from '../interpreter/handler.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
+import { requireOrdinary, requirePlain, scalarFloats } from '../isa/float-lanes.ts'
 import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
 import type { Speculation } from '../isa/speculation.ts'
 import { FAULT_SPECULATION } from '../mmu/access.ts'
@@ -28,7 +29,7 @@ import {
   type Variable,
 } from '../wasm/code.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
-import { commonFloats, FloatFacts, type FloatKnowledge } from './float-facts.ts'
+import { commonFloats, FloatFacts, type FloatKnowledge, type Wishes } from './float-facts.ts'
 
 /** Registers and slots of 8 bytes, then vectors of 16 bytes (XMM, and the upper halves of YMM). */
 const SLOTS = 22
@@ -56,8 +57,7 @@ interface Flags {
 }
 interface Order {
   readonly less: Expr
-  readonly equal: Expr
-  readonly lessOrEqual: () => Expr
+  readonly lessOrEqual: Expr
 }
 
 const KEPT: Flags = { kind: undefined, a: undefined, b: undefined, result: undefined, kept: true }
@@ -104,6 +104,7 @@ const STRAIGHT_ON = 1
 /** In place of a micro-op: to RIP; and out of the slice, at RIP. */
 const LEAVE_TO_RIP = 0
 const LEAVE_SLICE = 2
+const LEAVE_UNDONE = 4
 const LOCAL_GET = 0x20
 const PLAIN: Variant = { size: 4, mode: 'long', memory: false, repeat: 'none', addressSize: 8 }
 
@@ -166,7 +167,7 @@ export class RegionCode extends Handler {
   region(head: number, original: number, body: () => void): void {
     this.#head = head
     const prologue = this.#group()
-    this.#body(body)
+    this.#body(head, body)
     prologue.push(...this.nested(() => this.#enter(head, original)))
   }
 
@@ -176,7 +177,7 @@ export class RegionCode extends Handler {
     return statements
   }
 
-  #body(body: () => void): void {
+  #body(head: number, body: () => void): void {
     const leave = this.nested(() => {
       const fault = this.nested(() => {
         this.#budget.set(this.param(1))
@@ -195,6 +196,13 @@ export class RegionCode extends Handler {
     super.if(uop.eq(LEAVE_SLICE), () => {
       this.setRaw('i32', L.BUDGET, this.#budget.get())
       super.return(EXIT.slice)
+    })
+    super.if(uop.eq(LEAVE_UNDONE), () => {
+      this.setRaw('i32', L.FAULT, FAULT_SPECULATION)
+      this.setRaw('i32', L.FAULT_ERROR, head)
+      this.setRaw('i32', L.CURRENT_UOP, 0)
+      this.setRaw('i32', L.BUDGET, this.#budget.get())
+      super.return(EXIT.fault)
     })
     super.if(uop.eqz(), () => this.tailCall(this.runtime.dispatch, this.#budget.get()))
     const target = uop.and(~STRAIGHT_ON)
@@ -311,6 +319,22 @@ export class RegionCode extends Handler {
     this.#floats.forget()
     this.#charged = 0
     this.#ended = false
+  }
+  /** The same where `known` has been made sure of; notes what else would be wished to be known of floats. */
+  forgetMost(known: Wishes, wished: Wishes): void {
+    this.forget()
+    this.#floats.begin(known, wished)
+  }
+  /** Makes sure of wishes on the way to an offset; leaves where they do not hold. */
+  makeSure(wishes: Wishes, offset: number): void {
+    const leave = this.#floats.leave
+    this.#floats.leave = () => this.#leaveUndoneAt(offset)
+    if (wishes.isOrdinary) requireOrdinary(this, this.#floats)
+    for (const { vector, byte, width } of wishes.plain.values()) {
+      const float = this.#vectorPart(width === 32 ? 'f32' : 'f64', this.#vector(vector), byte)
+      requirePlain(this, this.#floats, scalarFloats(this, width), float)
+    }
+    this.#floats.leave = leave
   }
   get ended(): boolean {
     return this.#ended
@@ -502,7 +526,7 @@ export class RegionCode extends Handler {
         this.#flags = { ...this.#flags, result: this.coerce(value, 'i64') }
         return true
       case L.MXCSR:
-        this.#floats.isOrdinary = false
+        this.#floats.controlWritten()
         return false
       default:
         return false
@@ -573,6 +597,7 @@ export class RegionCode extends Handler {
     if (known) return known
     const value = this.#vectorVariable(vector).get()
     this.#vectors[vector] = value
+    this.#floats.vectorRead(vector, value)
     return value
   }
   #vectorVariable(vector: number): Variable {
@@ -608,6 +633,7 @@ export class RegionCode extends Handler {
     this.#vectorVariable(vector).set(value)
     this.#vectorsWritten.add(vector)
     this.#vectors[vector] = value
+    this.#floats.vectorWritten(vector)
   }
   #withPart(kind: StoreKind, vector: number, byte: number, operand: Operandish): Expr {
     if (kind === 'v128') return this.coerce(operand, 'v128')
@@ -644,6 +670,7 @@ export class RegionCode extends Handler {
     return this.#flags.kind === undefined ? this.#flagLocals().kind.get() : this.i32(this.#flags.kind)
   }
   #flagSource(name: 'a' | 'b' | 'result'): Expr {
+    this.#tellOrder()
     const known = this.#flags[name]
     if (known) return known
     const value = this.#flagLocals()[name].get()
@@ -652,8 +679,9 @@ export class RegionCode extends Handler {
   }
   /** Writes the flags' sources to their locals, unless they are there. */
   #keepFlags(): void {
-    const { kind, a, b, result, kept } = this.#flags
-    if (kept) return
+    if (this.#flags.kept) return
+    this.#tellOrder()
+    const { kind, a, b, result } = this.#flags
     const locals = this.#flagLocals()
     this.#flagsWritten = true
     if (kind !== undefined) locals.kind.set(kind)
@@ -665,7 +693,9 @@ export class RegionCode extends Handler {
 
   override flag(name: 'C' | 'O' | 'S' | 'Z' | 'P' | 'A'): Expr {
     const { order } = this.#flags
-    if (order) return name === 'C' ? order.less : name === 'Z' ? order.equal : this.i32(0)
+    if (order && name === 'C') return order.less
+    if (order && name === 'Z') return order.less.xor(order.lessOrEqual)
+    if (order) return this.i32(0)
     if (name === 'Z') return this.#flagSource('result').eqz()
     const { kind } = this.#flags
     if (kind === undefined) return this.#flagAtRunTime(name)
@@ -697,13 +727,20 @@ export class RegionCode extends Handler {
       this.#flagSource('result'),
     )
   }
-  override flagsOrder(less: Expr, equal: Expr, lessOrEqual: () => Expr): void {
-    super.flagsOrder(less, equal, lessOrEqual)
-    this.#flags = { ...this.#flags, order: { less, equal, lessOrEqual } }
+  override flagsOrder(less: Expr, lessOrEqual: Expr): void {
+    const unknown = { a: undefined, b: undefined, result: undefined, kept: false }
+    this.#flags = { ...unknown, kind: FLAGS_EXPLICIT, order: { less, lessOrEqual } }
+  }
+  /** Makes flags of an order, where they are asked for. */
+  #tellOrder(): void {
+    const { order, kept, a } = this.#flags
+    if (!order || kept || a) return
+    super.flagsOrder(order.less, order.lessOrEqual)
+    this.#flags = { ...this.#flags, order }
   }
   override condition(code: number): Expr {
     const order = this.#flags.order
-    if (order && code >> 1 === 3) return code & 1 ? order.lessOrEqual().eqz() : order.lessOrEqual()
+    if (order && code >> 1 === 3) return code & 1 ? order.lessOrEqual.eqz() : order.lessOrEqual
     return super.condition(code)
   }
   override arithmeticFlags(): Expr {
@@ -754,7 +791,7 @@ export class RegionCode extends Handler {
   /** Two paths meet: what is not the same on both must be in the locals. */
   #merge(yes: Arm & { known: Knowledge }, no: Arm & { known: Knowledge }): void {
     const same = (a: Flags, b: Flags) =>
-      a.kind === b.kind && a.a === b.a && a.b === b.b && a.result === b.result
+      a.kind === b.kind && a.a === b.a && a.b === b.b && a.result === b.result && a.order === b.order
     const differ = !same(yes.known.flags, no.known.flags)
     for (const arm of [yes, no]) {
       this.restore(arm.known)
@@ -806,6 +843,7 @@ export class RegionCode extends Handler {
     this.#slots = []
     ;[this.#slots[ea], this.#slots[eaOffset]] = address
     this.#vectors = []
+    this.#floats.vectorsWritten()
     this.#flags = KEPT
   }
   override branch(label: Label): void {
@@ -947,6 +985,10 @@ export class RegionCode extends Handler {
     this.#leaveUop.set(how)
     super.branch(this.#leaveLabel)
     this.#ended = true
+  }
+  /** Leaves the instruction at an offset, which is the next, to the interpreter. */
+  #leaveUndoneAt(offset: number): void {
+    this.#leave(this.ripAt(offset), LEAVE_UNDONE)
   }
   leaveToOffset(offset: number): void {
     this.leaveToRip(this.ripAt(offset))

@@ -3,6 +3,7 @@
 import * as L from '../state/layout.ts'
 import { type Expr, Label } from '../wasm/code.ts'
 import type { Block, Instruction } from './blocks.ts'
+import { noWishes, type Wishes } from './float-facts.ts'
 import { type Shape, shapeOf } from './graph.ts'
 import { type Edges, RegionCode, type RegionInputs } from './region-code.ts'
 
@@ -21,7 +22,10 @@ const pageOf = (at: number): number => at >> 12
 
 /** Builds a region's function. */
 export function buildRegion(inputs: Omit<RegionInputs, 'edges'>, options: RegionOptions): RegionCode {
-  return new RegionBuilder(inputs, options).code
+  const first = new RegionBuilder(inputs, options, new Map())
+  const wishes = [...first.wishes.values()]
+  if (!wishes.some(({ plain, isOrdinary }) => plain.size > 0 || isOrdinary)) return first.code
+  return new RegionBuilder(inputs, options, first.wishes).code
 }
 
 class RegionBuilder implements Edges {
@@ -36,9 +40,17 @@ class RegionBuilder implements Edges {
   /** The node that is being built. */
   #node = 0
   #meant: ReturnType<RegionCode['variable']> | undefined
+  /** What nodes where paths meet want to be known of floats, and what is made sure of on the way to them. */
+  readonly wishes = new Map<number, Wishes>()
+  readonly #granted: ReadonlyMap<number, Wishes>
 
-  constructor(inputs: Omit<RegionInputs, 'edges'>, options: RegionOptions) {
+  constructor(
+    inputs: Omit<RegionInputs, 'edges'>,
+    options: RegionOptions,
+    granted: ReadonlyMap<number, Wishes>,
+  ) {
     this.#options = options
+    this.#granted = granted
     const { blocks } = options
     for (const [i, block] of blocks.entries()) this.#nodes.set(block.at, i)
     this.#returnSites = this.#findReturnSites()
@@ -77,12 +89,24 @@ class RegionBuilder implements Edges {
     const { blocks, isLoop } = this.#shape
     const within = () => this.#within(node, blocks[node]!, 0)
     if (!isLoop[node]) return within()
+    this.#makeSure(node)
     this.code.settle()
     this.code.graphLoop((again) => {
       this.#loops.set(node, again)
-      this.code.forget()
+      this.#forget(node)
       within()
     })
+  }
+  /** Paths meet at a node. */
+  #forget(node: number): void {
+    const wished = this.wishes.get(node) ?? noWishes()
+    if (node < this.#options.blocks.length) this.wishes.set(node, wished)
+    this.code.forgetMost(this.#granted.get(node) ?? noWishes(), wished)
+  }
+  /** Control is about to come to where paths meet. */
+  #makeSure(node: number): void {
+    const granted = this.#granted.get(node)
+    if (granted) this.code.makeSure(granted, this.#options.blocks[node]!.at)
   }
 
   #within(node: number, blocks: readonly number[], index: number): void {
@@ -91,7 +115,7 @@ class RegionBuilder implements Edges {
     const end = new Label()
     this.#ends.set(merge, end)
     this.code.graphBlock(end, () => this.#within(node, blocks, index + 1))
-    this.code.forget()
+    this.#forget(merge)
     this.#tree(merge)
   }
   #own(node: number): void {
@@ -174,7 +198,10 @@ class RegionBuilder implements Edges {
       this.#meant.set(target)
     }
     const isBack = position[to]! <= position[from]!
-    if (isBack || isMerge[to]) code.settle()
+    if (isBack || isMerge[to]) {
+      this.#makeSure(to)
+      code.settle()
+    }
     if (isBack) {
       if (at !== undefined) code.if(code.isSpent(), () => code.leaveToOffset(at))
       return code.graphBranch(this.#loops.get(to)!)
