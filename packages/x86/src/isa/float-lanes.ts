@@ -18,6 +18,7 @@ import { MXCSR_DAZ, partOf, type Width } from './sse-float-routines.ts'
 const ORDINARY_BITS = 0xffe0
 const ORDINARY = 0x1fa0
 
+export const isOrdinaryControl = (mxcsr: number): boolean => (mxcsr & ORDINARY_BITS) === ORDINARY
 /** 1 (i32) where rounding to nearest with a precision exception leaves MXCSR as it is. */
 export function isOrdinary(c: Code): Expr {
   return c.load('i32', c.i32(0), L.MXCSR).and(ORDINARY_BITS).eq(ORDINARY)

@@ -142,4 +142,11 @@ describe('recompiled floating point', () => {
     assert.equal(much.careful, 1)
     assert.ok(much.failures < 100)
   })
+  it('speculates again when a result was inexact at last', () => {
+    const exact = Array.from({ length: 500 }, (_, i) => ({ x: i + 2, y: 1, mxcsr: CLEAR }))
+    const all = [...exact, ...rounds(500, Infinity)]
+    const { careful, returned, failures } = compare({ rounds: all, mxcsr: CLEAR, hotAfter: 100 })
+    assert.ok(careful > 0 && returned > 0)
+    assert.ok(failures < 200)
+  })
 })

@@ -4,6 +4,7 @@ import type { CodeCache } from '../interpreter/code-cache.ts'
 import { HANDLER_PARAMS, HANDLER_RESULTS } from '../interpreter/handler.ts'
 import { heatPlace } from '../interpreter/heat.ts'
 import { FLAG_FUNCTIONS } from '../interpreter/routines.ts'
+import { isOrdinaryControl } from '../isa/float-lanes.ts'
 import type { Runtime } from '../isa/meaning.ts'
 import * as L from '../state/layout.ts'
 import type { Callable } from '../wasm/code.ts'
@@ -11,7 +12,7 @@ import { ModuleBuilder } from '../wasm/module.ts'
 import { type Block, findBlocks } from './blocks.ts'
 import { isCompilable } from './compilable.ts'
 import { buildRegion } from './region.ts'
-import type { RegionCode } from './region-code.ts'
+import type { FloatMode, RegionCode } from './region-code.ts'
 
 /** Slots of the handlers' table that regions may take. */
 export const REGION_SLOTS = 16384
@@ -21,6 +22,8 @@ export const REGION_SLOTS = 16384
  */
 const FAILURES = 64
 const FAILURE_INSTRUCTIONS = 20_000
+/** How often a region begins to speculate again because MXCSR has become ordinary. */
+const RETURNS = 3
 /** Index of the handlers' type in every module made here. */
 const HANDLER_TYPE = 0
 
@@ -30,13 +33,14 @@ interface Region {
   readonly original: number
   readonly slot: number
   readonly maps: readonly number[]
+  readonly floats: FloatMode
   /** Instructions that were left to the interpreter, since when. */
   failures: number
   since: number
 }
 
 /** A region that is built and not yet entered. */
-interface Built extends Omit<Region, 'slot' | 'failures' | 'since'> {
+interface Built extends Omit<Region, 'slot' | 'floats' | 'failures' | 'since'> {
   readonly code: RegionCode
 }
 
@@ -70,9 +74,17 @@ export class Recompiler {
   readonly #bySlot = new Map<number, Region>()
   readonly #byMap = new Map<number, Set<Region>>()
   readonly #freeSlots: number[] = []
-  /** Heads of regions that do not speculate. */
-  readonly #careful = new Set<number>()
-  readonly counters = { regions: 0, instructions: 0, bytes: 0, dropped: 0, failures: 0, careful: 0 }
+  /** What is done about floats in regions whose speculation failed, by their heads. */
+  readonly #floats = new Map<number, { readonly mode: FloatMode; readonly returns: number }>()
+  readonly counters = {
+    regions: 0,
+    instructions: 0,
+    bytes: 0,
+    dropped: 0,
+    failures: 0,
+    careful: 0,
+    returned: 0,
+  }
 
   constructor(options: {
     interpreter: InterpreterModule
@@ -170,7 +182,7 @@ export class Recompiler {
       flagFunctions: this.#flagFunctions,
       engine: this.#engine,
       long: codeSize === 8,
-      speculates: !this.#careful.has(head),
+      floats: this.#floats.get(head)?.mode ?? 'speculate',
       used,
     }
     const code = buildRegion(inputs, { blocks, head, original, lookUp, mapOf })
@@ -199,7 +211,8 @@ export class Recompiler {
 
   #enter({ head, original, maps }: Built, entry: unknown): void {
     const slot = this.#freeSlots.pop()!
-    const region: Region = { head, original, slot, maps, failures: 0, since: 0 }
+    const floats = this.#floats.get(head)?.mode ?? 'speculate'
+    const region: Region = { head, original, slot, maps, floats, failures: 0, since: 0 }
     this.#table.set(slot, entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
     this.#regions.set(head, region)
@@ -217,13 +230,23 @@ export class Recompiler {
     const region = this.#regions.get(head)
     this.counters.failures++
     if (!region) return
+    const returns = this.#floats.get(head)?.returns ?? 0
+    if (region.floats === 'await-ordinary') {
+      this.counters.returned++
+      return this.#remake(region, { mode: 'speculate', returns: returns + 1 })
+    }
     if (region.failures === 0) region.since = retired
     if (++region.failures < FAILURES) return
     region.failures = 0
     if (retired - region.since > FAILURES * FAILURE_INSTRUCTIONS) return
-    this.#drop(region)
-    this.#careful.add(head)
+    const mayReturn = !isOrdinaryControl(this.#engine.getInt32(L.MXCSR, true)) && returns < RETURNS
+    this.#remake(region, { mode: mayReturn ? 'await-ordinary' : 'compute', returns })
     this.counters.careful++
+  }
+  #remake(region: Region, floats: { mode: FloatMode; returns: number }): void {
+    const { head } = region
+    this.#drop(region)
+    this.#floats.set(head, floats)
     // Hot again at the next arrival.
     this.#engine.setUint16(heatPlace(head), this.#hotAfter - 1, true)
   }
@@ -249,7 +272,7 @@ export class Recompiler {
   flushed(): void {
     for (const region of [...this.#regions.values()]) this.#drop(region)
     this.#byMap.clear()
-    this.#careful.clear()
+    this.#floats.clear()
   }
 }
 

@@ -12,7 +12,7 @@
  */
 import { Handler } from '../interpreter/handler.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
-import { requireOrdinary, requirePlain, scalarFloats } from '../isa/float-lanes.ts'
+import { isOrdinary, requireOrdinary, requirePlain, scalarFloats } from '../isa/float-lanes.ts'
 import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
 import type { Speculation } from '../isa/speculation.ts'
 import { FAULT_SPECULATION } from '../mmu/access.ts'
@@ -78,6 +78,12 @@ export interface Place {
   readonly page: number
 }
 
+/**
+ * What is unusual in floating point is left to the interpreter, or computed in place; the latter perhaps only until MXCSR is
+ * ordinary.
+ */
+export type FloatMode = 'speculate' | 'compute' | 'await-ordinary'
+
 export interface RegionInputs {
   readonly runtime: Runtime
   /** Flags of (kind, a, b, result), by name. */
@@ -85,8 +91,7 @@ export interface RegionInputs {
   readonly engine: DataView
   readonly edges: Edges
   readonly long: boolean
-  /** Leaves what is unusual in floating point to the interpreter. */
-  readonly speculates: boolean
+  readonly floats: FloatMode
   /** Collects the functions that the code calls. */
   readonly used: Set<Callable>
 }
@@ -158,7 +163,7 @@ export class RegionCode extends Handler {
     return this.#inputs.long
   }
   override get speculation(): Speculation | undefined {
-    return this.#inputs.speculates ? this.#floats : undefined
+    return this.#inputs.floats === 'speculate' ? this.#floats : undefined
   }
 
   // ---- the whole function ----
@@ -167,7 +172,7 @@ export class RegionCode extends Handler {
   region(head: number, original: number, body: () => void): void {
     this.#head = head
     const prologue = this.#group()
-    this.#body(head, body)
+    this.#body(body)
     prologue.push(...this.nested(() => this.#enter(head, original)))
   }
 
@@ -177,7 +182,7 @@ export class RegionCode extends Handler {
     return statements
   }
 
-  #body(head: number, body: () => void): void {
+  #body(body: () => void): void {
     const leave = this.nested(() => {
       const fault = this.nested(() => {
         this.#budget.set(this.param(1))
@@ -198,9 +203,7 @@ export class RegionCode extends Handler {
       super.return(EXIT.slice)
     })
     super.if(uop.eq(LEAVE_UNDONE), () => {
-      this.setRaw('i32', L.FAULT, FAULT_SPECULATION)
-      this.setRaw('i32', L.FAULT_ERROR, head)
-      this.setRaw('i32', L.CURRENT_UOP, 0)
+      this.#failSpeculation(0)
       this.setRaw('i32', L.BUDGET, this.#budget.get())
       super.return(EXIT.fault)
     })
@@ -240,6 +243,13 @@ export class RegionCode extends Handler {
     const refuseIf = (bad: Expr) => super.if(bad, refuse)
     const word = (offset: number) => super.load('i32', at, offset)
     for (const zero of this.guards.zeroWords) refuseIf(word(zero))
+    if (this.#inputs.floats === 'await-ordinary') {
+      super.if(isOrdinary(this), () => {
+        this.#failSpeculation(this.i32(head))
+        this.setRaw('i32', L.BUDGET, this.param(1))
+        super.return(EXIT.fault)
+      })
+    }
     const base = super.load('i64', at, L.REGS + L.SLOT.ripBase * 8)
     if (this.long) {
       // Relative branches from here stay canonical.
@@ -909,10 +919,13 @@ export class RegionCode extends Handler {
   }
   /** Leaves an instruction that has changed nothing yet to the interpreter. */
   #leaveUndone(): void {
-    this.setState('i32', L.FAULT, FAULT_SPECULATION)
-    this.setState('i32', L.FAULT_ERROR, this.#head)
-    this.setState('i32', L.CURRENT_UOP, this.uop)
+    this.#failSpeculation(this.uop)
     this.exit(EXIT.fault)
+  }
+  #failSpeculation(uop: Operandish): void {
+    this.setRaw('i32', L.FAULT, FAULT_SPECULATION)
+    this.setRaw('i32', L.FAULT_ERROR, this.#head)
+    this.setRaw('i32', L.CURRENT_UOP, uop)
   }
   /**
    * From here on the statements stand in a block behind which the flags, as they are here, are brought into their locals: a
