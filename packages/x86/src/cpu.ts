@@ -7,7 +7,13 @@ import { instructionsOf, routineGroups } from './isa/index.ts'
 import { Recompiler } from './jit/recompiler.ts'
 import { REGION_SLOTS } from './jit/region-compiler.ts'
 import type { RegionWorker } from './jit/region-service.ts'
-import { FAULT_INTERPRET, MMIO_ADDRESS, TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu/access.ts'
+import {
+  FAULT_INTERPRET,
+  FAULT_SPECULATION,
+  MMIO_ADDRESS,
+  TRANSLATE_FAULT,
+  TRANSLATE_MMIO,
+} from './mmu/access.ts'
 import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from './mmu/walk.ts'
 import type { CpuPins } from './pins.ts'
 import { EXIT } from './state/exits.ts'
@@ -357,7 +363,12 @@ export class Cpu {
   /** What is left to do after an exit; returns instructions to charge. */
   #finish(code: number): number {
     if (code === EXIT.fault) {
-      if (this.#core.word(L.FAULT) === FAULT_INTERPRET) return this.#interpretOne()
+      const fault = this.#core.word(L.FAULT)
+      if (fault === FAULT_INTERPRET) return this.#interpretOne()
+      if (fault === FAULT_SPECULATION) {
+        this.#recompiler?.speculationFailed(this.#core.word(L.FAULT_ERROR), this.retired)
+        return this.#interpretOne()
+      }
       this.#fault()
       return 1
     }
@@ -368,7 +379,8 @@ export class Cpu {
   /** An instruction that recompiled code left undone; returns instructions to charge. */
   #interpretOne(): number {
     const core = this.#core
-    core.ripFromUop(false)
+    // 0: at RIP.
+    if (core.word(L.CURRENT_UOP) !== 0) core.ripFromUop(false)
     core.setWord(L.FAULT, 0)
     core.setWord(L.CURRENT_UOP, 0)
     return 1 - this.#runAlone(1)

@@ -10,7 +10,7 @@
  */
 import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
-import { type Floats, isOrdinary, isPlain, isSafeResult, isZero, packedFloats } from './float-lanes.ts'
+import { type Floats, isOrdinary, isPlain, isSafeResult, packedFloats } from './float-lanes.ts'
 import type { Instruction } from './instruction.ts'
 import type { Operand } from './meaning.ts'
 import { beginPart, commitPart, partOf, type Width } from './sse-float-routines.ts'
@@ -143,7 +143,7 @@ function nativeSingles(c: Code, [a, b, addend]: readonly Expr[]): Native {
   const [low, high] = [half((x) => x), half(upper)]
   const demoted = [low, high].map((sum) => sum.simd('f32x4.demote_f64x2_zero'))
   const result = demoted[0]!.withLane('i64x2', 1, demoted[1]!.lane('i64x2', 0))
-  const zeros = [low, high].map((sum) => isZero(wide, sum))
+  const zeros = [low, high].map((sum) => wide.isZero(sum))
   // A mask of each double becomes one of a single.
   const zero = zeros[0]!.shuffle(zeros[1]!, [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27])
   const plain = [a!, b!, addend!].map((value) => isPlain(f, value)).reduce((x, y) => f.and(x, y))
@@ -162,10 +162,10 @@ function nativeDoubles(c: Code, [a, b, addend]: readonly Expr[]): Native {
   const inRange = (x: Expr): Expr => {
     const magnitude = f.abs(x)
     const above = f.compare('ge', magnitude, f.constant(1 / LIMIT))
-    return f.or(f.and(above, f.compare('le', magnitude, f.constant(LIMIT))), isZero(f, x))
+    return f.or(f.and(above, f.compare('le', magnitude, f.constant(LIMIT))), f.isZero(x))
   }
   const operands = [a!, b!, addend!].map(inRange).reduce((x, y) => f.and(x, y))
-  return { result, exact: operands.simd('v128.andnot', isZero(f, result)) }
+  return { result, exact: operands.simd('v128.andnot', f.isZero(result)) }
 }
 /** A product of doubles as its rounded value and the error. T. J. Dekker, "A Floating-Point Technique for Extending the Available Precision". */
 function exactProduct(f: Floats, a: Expr, b: Expr): readonly [Expr, Expr] {

@@ -14,8 +14,9 @@ import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB, VM } from '../stat
 import * as L from '../state/layout.ts'
 import { CR0_PE, CR4_UMIP, EXCEPTION } from '../state/registers.ts'
 import { type Callable, Code, type Expr, type Operandish, type ValueType } from '../wasm/code.ts'
-import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
+import { LOAD, type LoadKind, type StoreKind } from '../wasm/opcodes.ts'
 import { HOST_OPERATIONS, type HostOperation } from './host-operations.ts'
+import type { Speculation } from './speculation.ts'
 
 export type OperandSize = 1 | 2 | 4 | 8
 export type RegisterFile = 'gpr' | 'xmm' | 'mmx' | 'segment' | 'control' | 'debug' | 'x87'
@@ -111,6 +112,10 @@ export abstract class Meaning extends Code {
 
   get long(): boolean {
     return this.variant.mode === 'long'
+  }
+  /** Undefined where every case of floating point is computed in place. */
+  get speculation(): Speculation | undefined {
+    return undefined
   }
 
   // ---- what the interpreter and the recompiler do differently ----
@@ -314,6 +319,22 @@ export abstract class Meaning extends Code {
     }
     return this.loadMemory(this.address(operand), operand.size, { signed: false })
   }
+  /** The low float of an XMM register or memory: f32 or f64 by `operand.size`. */
+  readFloat(operand: Operand): Expr {
+    const [kind, reinterpret] =
+      operand.size === 4 ? (['f32', 'f32ReinterpretI32'] as const) : (['f64', 'f64ReinterpretI64'] as const)
+    if (operand.kind === 'register') return this.load(kind, this.registerOffset(operand), L.XMM)
+    return this.loadMemoryAs(this.address(operand), operand.size, kind, (bits) =>
+      (kind === 'f32' ? bits.wrap() : bits).convert(reinterpret),
+    )
+  }
+  /** The low 4 or 8 bytes of memory as a vector that is zero above. */
+  readLowOfVector(operand: Operand): Expr {
+    const kind = operand.size === 4 ? 'v128_32zero' : 'v128_64zero'
+    return this.loadMemoryAs(this.address(operand), operand.size, kind, (bits) =>
+      this.zero('v128').withLane('i64x2', 0, bits),
+    )
+  }
   /** Writes the low bytes of an XMM register (the rest stays) or memory. */
   writeLow(operand: Operand, value: Expr): void {
     if (operand.kind === 'register') {
@@ -406,6 +427,22 @@ export abstract class Meaning extends Code {
       () => {
         const loaded = this.call(this.runtime.slowLoad, address, size | (stack ? 0x100 : 0), this.uop)
         value.set(signed ? this.signExtend(loaded, size) : loaded)
+        this.exitOnFault()
+      },
+    )
+    return value.get()
+  }
+
+  /** Loads `size` bytes as something else than an integer; `convert` makes it of what the slow path gives. */
+  protected loadMemoryAs(address: Expr, size: number, kind: LoadKind, convert: (bits: Expr) => Expr): Expr {
+    const value = this.variable(LOAD[kind][0])
+    this.access(
+      'read',
+      address,
+      size,
+      (host) => value.set(this.load(kind, host, 0, RAM)),
+      () => {
+        value.set(convert(this.call(this.runtime.slowLoad, address, size, this.uop)))
         this.exitOnFault()
       },
     )
@@ -599,6 +636,11 @@ export abstract class Meaning extends Code {
   /** All six flags at their places in `bits`. */
   flagsExplicit(bits: Expr): void {
     this.#flags(FLAGS_EXPLICIT, bits, undefined, bits.shrU(6).and(1).xor(1))
+  }
+  /** Of an order of floats: CF where less, ZF where equal, the others zero. */
+  flagsOrder(less: Expr, lessOrEqual: Expr): void {
+    const equal = less.xor(lessOrEqual)
+    this.#flags(FLAGS_EXPLICIT, less.or(equal.shl(6)).extendU(), undefined, equal.xor(1).extendU())
   }
   /** The six flags at their places in RFLAGS, i64. */
   arithmeticFlags(): Expr {

@@ -8,8 +8,9 @@ import {
   type Floats,
   fromBits,
   isOrdinary,
+  isOrdinaryHere,
   isPlain,
-  isZero,
+  isPlainHere,
   keepsDenormals,
   packedFloats,
   SMALLEST,
@@ -95,6 +96,7 @@ function writeNarrow(v: Vectors, dst: Operand, [low, high]: Halves): void {
 function fitsInteger(u: Meaning, f: Floats, value: Expr, rounded: Expr, bits: number): Expr {
   const inRange = f.compare('lt', f.abs(rounded), f.constant(2 ** (bits - 1)))
   const same = f.compare('eq', rounded, value)
+  if (u.speculation?.isOrdinary) return f.all(inRange)
   return f.all(inRange).and(isOrdinary(u).or(f.all(same)))
 }
 
@@ -105,13 +107,13 @@ function toGeneral(mnemonic: string, bytes: string, width: Width, truncate: bool
   const operands = ['Gy', width === 32 ? 'Wss' : 'Wsd']
   const row = { extension: 'sse2', mnemonic, bytes: `${bytes} /r`, operands, vex: 'LIG' } as const
   return vector(row, (u, _v, dst, src) => {
-    const bits = u.readLow(src!)
+    const value = u.readFloat(src!)
     const f = scalarFloats(u, width)
-    const value = fromBits(width, bits)
     const rounded = truncate ? value.trunc() : value.nearest()
     const to = dst.size === 8 ? 64 : 32
     const native = (): Expr => rounded.convert(width === 32 ? 'i64TruncSatF32S' : 'i64TruncSatF64S')
-    const exact = (): Expr => convertExactly(u, `float${width}ToInt${to}`, truncate ? TRUNCATE : 0, bits)
+    const exact = (): Expr =>
+      convertExactly(u, `float${width}ToInt${to}`, truncate ? TRUNCATE : 0, toBits(width, value))
     u.write(dst, chooseResult(u, 'i64', fitsInteger(u, f, value, rounded, to), native, exact))
   })
 }
@@ -152,9 +154,12 @@ function fromGeneral(mnemonic: string, bytes: string, width: Width): Instruction
   const row = { extension: 'sse2', mnemonic, bytes: `${bytes} /r`, operands } as const
   return scalar(row, (u, _first, src) => {
     const value = u.read(src!)
-    const native = (): Expr =>
-      toBits(width, value.convert(width === 32 ? 'f32ConvertI64S' : 'f64ConvertI64S'))
-    if (width === 64 && src!.size === 4) return native()
+    const native = (): Expr => {
+      const float = value.convert(width === 32 ? 'f32ConvertI64S' : 'f64ConvertI64S')
+      u.speculation?.notePlain(float, width)
+      return toBits(width, float)
+    }
+    if (u.speculation?.isOrdinary || (width === 64 && src!.size === 4)) return native()
     const limit = width === 32 ? 2 ** 24 : 2 ** 53
     const small = value.add(limit).leU(2 * limit)
     const exact = (): Expr => convertExactly(u, `int64ToFloat${width}`, 0, value)
@@ -167,7 +172,7 @@ function doublewordsToSingles(u: Meaning, sources: Halves, lanes: number): Halve
     conversion: 'int32ToFloat32',
     control: 0,
     shape: packedShape(4, 4, lanes, true),
-    native: (source) => ({ fits: isOrdinary(u), result: () => source.simd('f32x4.convert_i32x4_s') }),
+    native: (source) => ({ fits: isOrdinaryHere(u), result: () => source.simd('f32x4.convert_i32x4_s') }),
   })
 }
 
@@ -208,28 +213,34 @@ function fitsSingle(f: Floats, value: Expr): Expr {
   const magnitude = f.abs(value)
   const above = f.compare('ge', magnitude, f.constant(SMALLEST[32]))
   const normal = f.and(above, f.compare('lt', magnitude, f.constant(2 ** 128 - 2 ** 103)))
-  return f.or(normal, isZero(f, value))
+  return f.or(normal, f.isZero(value))
 }
 
 const BETWEEN_FLOATS: readonly Instruction[] = [
   ...scalar(
     { extension: 'sse2', mnemonic: 'cvtss2sd', bytes: 'F3 0F 5A /r', operands: ['Vsd', 'Wss'] },
     (u, _first, src) => {
-      const bits = u.readLow(src!)
-      const value = fromBits(32, bits)
-      const native = (): Expr => toBits(64, value.convert('promote'))
-      const exact = (): Expr => convertExactly(u, 'float32To64', 0, bits)
-      return chooseResult(u, 'i64', isPlain(scalarFloats(u, 32), value), native, exact)
+      const value = u.readFloat(src!)
+      const native = (): Expr => {
+        const float = value.convert('promote')
+        u.speculation?.notePlain(float, 64)
+        return toBits(64, float)
+      }
+      const exact = (): Expr => convertExactly(u, 'float32To64', 0, toBits(32, value))
+      return chooseResult(u, 'i64', isPlainHere(u, scalarFloats(u, 32), value), native, exact)
     },
   ),
   ...scalar(
     { extension: 'sse2', mnemonic: 'cvtsd2ss', bytes: 'F2 0F 5A /r', operands: ['Vss', 'Wsd'] },
     (u, _first, src) => {
-      const bits = u.readLow(src!)
-      const value = fromBits(64, bits)
-      const native = (): Expr => toBits(32, value.convert('demote'))
-      const exact = (): Expr => convertExactly(u, 'float64To32', 0, bits)
-      const fits = fitsSingle(scalarFloats(u, 64), value).and(isOrdinary(u))
+      const value = u.readFloat(src!)
+      const native = (): Expr => {
+        const float = value.convert('demote')
+        u.speculation?.notePlain(float, 32)
+        return toBits(32, float)
+      }
+      const exact = (): Expr => convertExactly(u, 'float64To32', 0, toBits(64, value))
+      const fits = fitsSingle(scalarFloats(u, 64), value).and(isOrdinaryHere(u))
       return chooseResult(u, 'i64', fits, native, exact)
     },
   ),
@@ -273,7 +284,7 @@ const BETWEEN_FLOATS: readonly Instruction[] = [
         control: 0,
         shape: packedShape(8, 4, 2),
         native: (piece) => ({
-          fits: f.all(fitsSingle(f, piece)).and(isOrdinary(u)),
+          fits: f.all(fitsSingle(f, piece)).and(isOrdinaryHere(u)),
           result: () => piece.simd('f32x4.demote_f64x2_zero'),
         }),
       })

@@ -1,16 +1,13 @@
 /** Floating-point arithmetic and comparisons of SSE to SSE4.1 and AVX. float-lanes.ts says when they run natively. */
 import type { Expr } from '../wasm/code.ts'
 import {
+  areExact,
   chooseHalves,
   chooseResult,
   type Floats,
-  fromBits,
-  isOrdinary,
-  isPlain,
-  isSafeResult,
-  isZero,
+  type Native,
   packedFloats,
-  SMALLEST,
+  requireExact,
   scalarFloats,
   toBits,
 } from './float-lanes.ts'
@@ -24,43 +21,32 @@ const PREFIX: Record<Suffix, string> = { ps: 'NP', pd: '66', ss: 'F3', sd: 'F2' 
 const widthOf = (suffix: Suffix): Width => (suffix.endsWith('s') ? 32 : 64)
 const isScalar = (suffix: Suffix): boolean => suffix.startsWith('s')
 
-/** A native result, and where it is x86's. */
-interface Native {
-  readonly result: Expr
-  readonly exact: Expr
-  /** Needs an ordinary MXCSR: its result may be rounded. */
-  readonly rounds: boolean
-}
 type Compute = (f: Floats, a: Expr, b: Expr) => Native
 
 /** A result that was rounded; zeros that are allowed come from zeros. */
 function arithmetic(operation: 'add' | 'sub' | 'mul' | 'div'): Compute {
   return (f, a, b) => {
-    const result = f.apply(operation, a, b)
-    const safe = isSafeResult(f, result)
-    const zero = isZero(f, result)
-    const exactZero = {
-      add: () => zero,
-      sub: () => zero,
-      mul: () => f.and(zero, f.or(isZero(f, a), isZero(f, b))),
-      div: () => f.and(zero, isZero(f, a)),
-    }[operation]()
-    const operands = f.and(isPlain(f, a), isPlain(f, b))
-    return { result, exact: f.and(operands, f.or(safe, exactZero)), rounds: true }
+    const isExactZero = {
+      add: () => f.always,
+      sub: () => f.always,
+      mul: () => f.or(f.isZero(a), f.isZero(b)),
+      div: () => f.isZero(a),
+    }[operation]
+    return { result: f.apply(operation, a, b), operands: [a, b], rounded: { isExactZero } }
   }
 }
 
-const squareRoot: Compute = (f, a, b) => {
-  const normal = f.compare('ge', b, f.constant(SMALLEST[f.width]))
-  return { result: f.apply('sqrt', a, b), exact: f.or(normal, isZero(f, b)), rounds: true }
-}
+const squareRoot: Compute = (f, a, b) => ({
+  result: f.apply('sqrt', a, b),
+  operands: [b],
+  rounded: { isExactZero: () => f.always },
+})
 
 /** MIN and MAX: the second operand unless the first is less (greater). Nothing is rounded. */
 function extreme(comparison: 'lt' | 'gt'): Compute {
   return (f, a, b) => ({
     result: f.select(f.compare(comparison, a, b), a, b),
-    exact: f.and(isPlain(f, a), isPlain(f, b)),
-    rounds: false,
+    operands: [a, b],
   })
 }
 
@@ -77,15 +63,17 @@ function computeScalar(
   first: Operand,
   second: Operand,
 ): Expr {
-  const b = u.readLow(second)
-  const a = u.readLow(first)
-  const { result, exact, rounds } = native(scalarFloats(u, width), fromBits(width, a), fromBits(width, b))
-  return chooseResult(
-    u,
-    'i64',
-    rounds ? exact.and(isOrdinary(u)) : exact,
-    () => toBits(width, result),
-    () => u.routine(`sseScalar${width}`, number(operation), a, b),
+  const b = u.readFloat(second)
+  const a = u.readFloat(first)
+  const f = scalarFloats(u, width)
+  const computed = native(f, a, b)
+  const result = (): Expr => toBits(width, computed.result)
+  if (u.speculation) {
+    requireExact(u, u.speculation, f, [computed])
+    return result()
+  }
+  return chooseResult(u, 'i64', areExact(u, f, [computed]), result, () =>
+    u.routine(`sseScalar${width}`, number(operation), toBits(width, a), toBits(width, b)),
   )
 }
 
@@ -99,12 +87,16 @@ function computePacked(
   b: Halves,
 ): Halves {
   const f = packedFloats(u, width)
-  const results = a.map((half, i) => native(f, half, b[i]!))
-  const exact = results.map((result) => f.all(result.exact)).reduce((x, y) => x.and(y))
+  const computed = a.map((half, i) => native(f, half, b[i]!))
+  const results = (): Halves => computed.map(({ result }) => result)
+  if (u.speculation) {
+    requireExact(u, u.speculation, f, computed)
+    return results()
+  }
   return chooseHalves(
     u,
-    results[0]!.rounds ? exact.and(isOrdinary(u)) : exact,
-    () => results.map(({ result }) => result),
+    areExact(u, f, computed),
+    results,
     (half, part) => u.routine(`ssePacked${width}`, operations | part, a[half]!, b[half]!),
     a.length,
   )
@@ -185,8 +177,8 @@ function alternate(u: Meaning, width: Width, a: Halves, b: Halves): Halves {
     const [sum, difference] = [arithmetic('add')(f, x, y), arithmetic('sub')(f, x, y)]
     return {
       result: f.select(even, difference.result, sum.result),
-      exact: f.select(even, difference.exact, sum.exact),
-      rounds: true,
+      operands: [x, y],
+      rounded: { isExactZero: () => f.always },
     }
   }
   const operations = number('Add') * 0x1010 + number('Sub') * 0x0101
@@ -253,6 +245,14 @@ function compareNatively(
   return f.or(f.or(named(0, less), named(1, equal)), named(2, f.compare('gt', a, b)))
 }
 
+/** 1 (i32) where these pairs are plain; recompiled code asks for it. */
+function arePlain(u: Meaning, f: Floats, pairs: readonly (readonly [Expr, Expr])[]): Expr {
+  const natives = pairs.map((operands) => ({ result: u.i32(1), operands }))
+  if (!u.speculation) return areExact(u, f, natives)
+  requireExact(u, u.speculation, f, natives)
+  return u.i32(1)
+}
+
 /** VEX encodes 32 predicates, the legacy encoding eight. */
 const predicateOf = (u: Meaning, { isVex }: Vectors, choice: Operand): Expr =>
   u.immediate8(choice).and(isVex ? 31 : 7)
@@ -265,11 +265,14 @@ function comparePacked(suffix: 'ps' | 'pd'): Instruction[] {
     const predicate = predicateOf(u, v, choice!)
     const f = packedFloats(u, width)
     const ones = (truth: Expr): Expr => u.i32(0).sub(truth).simdMixed('i32x4.splat')
-    const plain = a.map((half, i) => f.all(f.and(isPlain(f, half), isPlain(f, b[i]!))))
     const lanes = width === 32 ? 4 : 2
     const results = chooseHalves(
       u,
-      plain.reduce((x, y) => x.and(y)),
+      arePlain(
+        u,
+        f,
+        a.map((half, i) => [half, b[i]!]),
+      ),
       () => a.map((half, i) => compareNatively(f, u, predicate, [half, b[i]!], ones)),
       (half, part) => u.routine(`sseCompare${width}`, predicate.or(part), a[half]!, b[half]!, lanes),
       a.length,
@@ -281,17 +284,15 @@ function comparePacked(suffix: 'ps' | 'pd'): Instruction[] {
 function compareScalar(suffix: 'ss' | 'sd'): Instruction[] {
   const width = widthOf(suffix)
   return vector({ ...compareRow(suffix), twoSources: true, vex: 'LIG' }, (u, v, dst, first, src, choice) => {
-    const b = u.readLow(src!)
-    const a = u.readLow(first!)
+    const y = u.readFloat(src!)
+    const x = u.readFloat(first!)
     const predicate = predicateOf(u, v, choice!)
     const f = scalarFloats(u, width)
-    const [x, y] = [fromBits(width, a), fromBits(width, b)]
     const native = (): Expr =>
       u.i64(0).sub(compareNatively(f, u, predicate, [x, y], (truth) => truth).extendU())
-    const plain = f.and(isPlain(f, x), isPlain(f, y))
-    const wide = (value: Expr): Expr => value.simdMixed('i64x2.splat')
-    const exact = (): Expr => u.routine(`sseCompare${width}`, predicate, wide(a), wide(b), 1).lane('i64x2', 0)
-    const result = chooseResult(u, 'i64', plain, native, exact)
+    const wide = (value: Expr): Expr => toBits(width, value).simdMixed('i64x2.splat')
+    const exact = (): Expr => u.routine(`sseCompare${width}`, predicate, wide(x), wide(y), 1).lane('i64x2', 0)
+    const result = chooseResult(u, 'i64', arePlain(u, f, [[x, y]]), native, exact)
     v.copy(dst, { ...first!, size: 16 } as Operand)
     u.writeLow(dst, result)
   })
@@ -322,18 +323,18 @@ function order(name: string, opcode: string, suffix: 'ss' | 'sd', quiet: 0 | 1):
     vex: 'LIG',
   } as const
   return vector(row, (u, _v, first, second) => {
-    const b = u.readLow(second!)
-    const a = u.readLow(first)
+    const y = u.readFloat(second!)
+    const x = u.readFloat(first)
     const f = scalarFloats(u, width)
-    const [x, y] = [fromBits(width, a), fromBits(width, b)]
+    const plain = arePlain(u, f, [[x, y]])
+    if (u.speculation) return u.flagsOrder(f.compare('lt', x, y), f.compare('le', x, y))
     const native = (): Expr => f.compare('lt', x, y).or(f.compare('eq', x, y).shl(6))
     const exact = (): Expr => {
-      const relation = u.routine(`sseOrder${width}`, a, b, quiet)
+      const relation = u.routine(`sseOrder${width}`, toBits(width, x), toBits(width, y), quiet)
       // Less, equal, greater, unordered.
       const flags = u.select(relation.eq(1), u.i32(0x40), u.select(relation.eq(3), u.i32(0x45), 0))
       return u.select(relation.eqz(), u.i32(1), flags)
     }
-    const plain = f.and(isPlain(f, x), isPlain(f, y))
     u.flagsExplicit(chooseResult(u, 'i32', plain, native, exact).extendU())
   })
 }

@@ -46,9 +46,8 @@ function scalarMove(mnemonic: string, prefix: string, type: 'ss' | 'sd'): Instru
         { bytes: `${prefix} 0F 11 /r`, operands: [`W${type}`, v] },
       ],
       (u, dst, src) => {
-        const value = u.readLow(src!)
-        if (src!.kind === 'memory') writeWhole(u, dst!, value)
-        else u.writeLow(dst!, value)
+        if (src!.kind === 'memory') u.writeVector(dst!, u.readLowOfVector(src!))
+        else u.writeLow(dst!, u.readLow(src!))
       },
     ),
     avx(
@@ -59,10 +58,8 @@ function scalarMove(mnemonic: string, prefix: string, type: 'ss' | 'sd'): Instru
         { bytes: `${vex} 11 /r`, operands: [`M${type}`, v], access: 'w' },
       ],
       (u, dst, src) => {
-        const value = u.readLow(src!)
-        if (dst!.kind === 'memory') return u.writeLow(dst!, value)
-        writeWhole(u, dst!, value)
-        u.clearUpperHalf(dst!)
+        if (dst!.kind === 'memory') return u.writeLow(dst!, u.readLow(src!))
+        u.writeHalves(dst!, [u.readLowOfVector(src!)])
       },
     ),
     // The rest of the register is that of VEX.vvvv.

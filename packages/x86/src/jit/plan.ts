@@ -14,8 +14,15 @@ export type Extent = 'small' | 'large'
 /** Instructions, at most. */
 const MAX_INSTRUCTIONS: Record<Extent, number> = { small: 120, large: 400 }
 
+/**
+ * What is unusual in floating point is left to the interpreter, or computed in place; the latter perhaps only until MXCSR is
+ * ordinary.
+ */
+export type FloatMode = 'speculate' | 'compute' | 'await-ordinary'
+
 export interface Plan {
   readonly extent: Extent
+  readonly floats: FloatMode
   readonly codeSize: 4 | 8
   /** The head's micro-op, and the handler that it had. */
   readonly head: number
@@ -36,7 +43,7 @@ export const pageOf = (at: number): number => at >> 12
 export function planRegion(
   code: CodeSource & { readonly codeSize: 4 | 8; mapOf(page: number): number },
   at: number,
-  extent: Extent,
+  { extent, floats }: Pick<Plan, 'extent' | 'floats'>,
 ): Plan | undefined {
   const blocks = findBlocks(code, at, MAX_INSTRUCTIONS[extent])
   if (blocks.length === 0 || blocks[0]!.instructions[0]!.flow === 'interpret') return undefined
@@ -46,6 +53,7 @@ export function planRegion(
   const pages = [...new Set(places.map(pageOf))]
   return {
     extent,
+    floats,
     codeSize: code.codeSize,
     head,
     original: code.handlerAt(head),

@@ -2,9 +2,10 @@
 import type { InterpreterModule } from '../interpreter/build.ts'
 import type { CodeCache } from '../interpreter/code-cache.ts'
 import { enlargeAfter, heatPlace } from '../interpreter/heat.ts'
+import { isOrdinaryControl } from '../isa/float-lanes.ts'
 import * as L from '../state/layout.ts'
 import { isCompilable } from './compilable.ts'
-import { type Extent, type Plan, planRegion } from './plan.ts'
+import { type Extent, type FloatMode, type Plan, planRegion } from './plan.ts'
 import { exportedFunctions, REGION_SLOTS } from './region-compiler.ts'
 import { answerRegions, type RegionAnswer, type RegionWorker } from './region-service.ts'
 
@@ -14,6 +15,14 @@ const MAX_BATCH = 16
 const MAX_WAITING = 256
 /** Bytes of WebAssembly of all regions, at most; V8's code for them takes about four times as much. */
 const MAX_BYTES = 32 << 20
+/**
+ * A region whose speculation fails this often within so many instructions is made again without: each failure takes as long
+ * as a few thousand instructions.
+ */
+const FAILURES = 64
+const FAILURE_INSTRUCTIONS = 20_000
+/** How often a region begins to speculate again because MXCSR has become ordinary. */
+const RETURNS = 3
 
 interface Region {
   readonly extent: Extent
@@ -24,6 +33,10 @@ interface Region {
   /** Its part of the module's WebAssembly. */
   readonly bytes: number
   readonly slot: number
+  readonly floats: FloatMode
+  /** Instructions that were left to the interpreter, since when. */
+  failures: number
+  since: number
 }
 
 /** A region that waits to be made, or is being made. */
@@ -46,6 +59,7 @@ export class Recompiler {
   readonly #engine: DataView
   readonly #cache: CodeCache
   readonly #table: WebAssembly.Table
+  readonly #hotAfter: number
   readonly #warm: number
   readonly #env: Record<string, unknown>
   readonly #worker: RegionWorker
@@ -58,7 +72,18 @@ export class Recompiler {
   readonly #waiting = new Map<number, Pending>()
   #inWork: Pending[] = []
   #bytes = 0
-  readonly counters = { regions: 0, instructions: 0, bytes: 0, dropped: 0, reclaimed: 0 }
+  /** What is done about floats in regions whose speculation failed, by their heads. */
+  readonly #floats = new Map<number, { readonly mode: FloatMode; readonly returns: number }>()
+  readonly counters = {
+    regions: 0,
+    instructions: 0,
+    bytes: 0,
+    dropped: 0,
+    reclaimed: 0,
+    failures: 0,
+    careful: 0,
+    returned: 0,
+  }
 
   constructor(options: {
     model: string
@@ -71,6 +96,7 @@ export class Recompiler {
     worker?: RegionWorker | undefined
   }) {
     const { interpreter, exports, model } = options
+    this.#hotAfter = options.hotAfter
     this.#warm = options.hotAfter >> 4
     this.#interpreter = interpreter
     this.#engine = new DataView(options.engineMemory.buffer)
@@ -148,7 +174,7 @@ export class Recompiler {
       isElsewhere: (uop: number) =>
         extent === 'small' && this.#isRegion(this.#engine.getUint16(uop + L.UOP_HANDLER, true)),
     }
-    return planRegion(source, spot.offset, extent)
+    return planRegion(source, spot.offset, { extent, floats: this.#floats.get(head)?.mode ?? 'speculate' })
   }
 
   #postBatch(): void {
@@ -169,12 +195,17 @@ export class Recompiler {
     this.#postBatch()
   }
 
-  #enter({ head, original, extent, maps, blocks }: Plan, entry: unknown, bytes: number): void {
+  #enter({ head, original, extent, floats, maps, blocks }: Plan, entry: unknown, bytes: number): void {
     const smaller = this.#regions.get(head)
     if (smaller) this.#drop(smaller)
     this.#makeRoom(bytes)
     const slot = this.#freeSlots.pop()!
-    const region: Region = { head, original, extent, slot, maps: [...maps.values()], bytes }
+    const region: Region = {
+      ...{ head, original, extent, floats, slot, bytes },
+      maps: [...maps.values()],
+      failures: 0,
+      since: 0,
+    }
     this.#table.set(slot, entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
     this.#regions.set(head, region)
@@ -195,6 +226,32 @@ export class Recompiler {
     const oldest = [...this.#regions.values()].slice(0, Math.ceil(this.#regions.size / 4))
     for (const region of oldest) this.#drop(region)
     this.counters.reclaimed += oldest.length
+  }
+
+  /** An instruction of the region at `head` was left to the interpreter; so many are retired. */
+  speculationFailed(head: number, retired: number): void {
+    const region = this.#regions.get(head)
+    this.counters.failures++
+    if (!region) return
+    const returns = this.#floats.get(head)?.returns ?? 0
+    if (region.floats === 'await-ordinary') {
+      this.counters.returned++
+      return this.#remake(region, { mode: 'speculate', returns: returns + 1 })
+    }
+    if (region.failures === 0) region.since = retired
+    if (++region.failures < FAILURES) return
+    region.failures = 0
+    if (retired - region.since > FAILURES * FAILURE_INSTRUCTIONS) return
+    const mayReturn = !isOrdinaryControl(this.#engine.getInt32(L.MXCSR, true)) && returns < RETURNS
+    this.#remake(region, { mode: mayReturn ? 'await-ordinary' : 'compute', returns })
+    this.counters.careful++
+  }
+  #remake(region: Region, floats: { mode: FloatMode; returns: number }): void {
+    const { head } = region
+    this.#drop(region)
+    this.#floats.set(head, floats)
+    // Hot again at the next arrival.
+    this.#engine.setUint16(heatPlace(head), this.#hotAfter - 1, true)
   }
 
   #drop(region: Region): void {
@@ -226,6 +283,7 @@ export class Recompiler {
   flushed(): void {
     for (const region of [...this.#regions.values()]) this.#drop(region)
     this.#byMap.clear()
+    this.#floats.clear()
     this.#forgetPending(() => true)
   }
   #forgetPending(isGone: (plan: Plan) => boolean): void {

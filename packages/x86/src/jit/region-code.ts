@@ -13,6 +13,7 @@
 import { Handler } from '../interpreter/handler.ts'
 import { countEntry } from '../interpreter/heat.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
+import { isOrdinary, requireOrdinary, requirePlain, scalarFloats } from '../isa/float-lanes.ts'
 import {
   type Access,
   LOAD_SIGNED,
@@ -22,7 +23,8 @@ import {
   STORE_KIND,
   type Variant,
 } from '../isa/meaning.ts'
-import { STACK_ACCESS } from '../mmu/access.ts'
+import type { Speculation } from '../isa/speculation.ts'
+import { FAULT_SPECULATION, STACK_ACCESS } from '../mmu/access.ts'
 import type { THROUGH } from '../mmu/through.ts'
 import { EXIT } from '../state/exits.ts'
 import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB } from '../state/flags.ts'
@@ -36,8 +38,9 @@ import {
   type Statement,
   type Variable,
 } from '../wasm/code.ts'
-import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
-import type { Plan } from './plan.ts'
+import { LOAD, type LoadKind, type StoreKind } from '../wasm/opcodes.ts'
+import { commonFloats, FloatFacts, type FloatKnowledge, type Wishes } from './float-facts.ts'
+import type { FloatMode, Plan } from './plan.ts'
 
 /** Registers and slots of 8 bytes, then vectors of 16 bytes (XMM, and the upper halves of YMM). */
 const SLOTS = 22
@@ -60,6 +63,12 @@ interface Flags {
   readonly result: Expr | undefined
   /** The locals hold the same. */
   readonly kept: boolean
+  /** After a comparison of floats: the relations that the flags tell. */
+  readonly order?: Order | undefined
+}
+interface Order {
+  readonly less: Expr
+  readonly lessOrEqual: Expr
 }
 
 const KEPT: Flags = { kind: undefined, a: undefined, b: undefined, result: undefined, kept: true }
@@ -69,6 +78,7 @@ export interface Knowledge {
   readonly slots: readonly (Expr | undefined)[]
   readonly vectors: readonly (Expr | undefined)[]
   readonly flags: Flags
+  readonly floats: FloatKnowledge
   readonly charged: number
   readonly page: number
 }
@@ -89,6 +99,7 @@ export interface RegionInputs {
   readonly long: boolean
   /** Entries after which a small region is made again. */
   readonly enlargeAfter: number
+  readonly floats: FloatMode
   /** Collects the functions that the code calls. */
   readonly used: Set<Callable>
 }
@@ -106,6 +117,7 @@ const STRAIGHT_ON = 1
 /** In place of a micro-op: to RIP; and out of the slice, at RIP. */
 const LEAVE_TO_RIP = 0
 const LEAVE_SLICE = 2
+const LEAVE_UNDONE = 4
 const LOCAL_GET = 0x20
 const RAM = 1
 const MAX_WINDOWS = 24
@@ -123,6 +135,8 @@ export class RegionCode extends Handler {
   #slots: (Expr | undefined)[] = []
   #vectors: (Expr | undefined)[] = []
   #flags: Flags = KEPT
+  readonly #floats = new FloatFacts(() => this.#leaveUndone())
+  #head = 0
   #charged = 0
   #page = 0
   #ended = false
@@ -160,11 +174,15 @@ export class RegionCode extends Handler {
   override get long(): boolean {
     return this.#inputs.long
   }
+  override get speculation(): Speculation | undefined {
+    return this.#inputs.floats === 'speculate' ? this.#floats : undefined
+  }
 
   // ---- the whole function ----
 
   /** Builds the function around `body`. */
   region(plan: Pick<Plan, 'head' | 'original' | 'extent' | 'blocks'>, body: () => void): void {
+    this.#head = plan.head
     const prologue = this.#group()
     this.#body(body)
     prologue.push(
@@ -210,6 +228,11 @@ export class RegionCode extends Handler {
       this.setRaw('i32', L.BUDGET, this.#budget.get())
       super.return(EXIT.slice)
     })
+    super.if(uop.eq(LEAVE_UNDONE), () => {
+      this.#failSpeculation(0)
+      this.setRaw('i32', L.BUDGET, this.#budget.get())
+      super.return(EXIT.fault)
+    })
     super.if(uop.eqz(), () => this.tailCall(this.runtime.dispatch, this.#budget.get()))
     const target = uop.and(~STRAIGHT_ON)
     super.if(this.isSpent().and(uop.eq(target)), () => {
@@ -246,6 +269,13 @@ export class RegionCode extends Handler {
     const refuseIf = (bad: Expr) => super.if(bad, refuse)
     const word = (offset: number) => super.load('i32', at, offset)
     for (const zero of this.guards.zeroWords) refuseIf(word(zero))
+    if (this.#inputs.floats === 'await-ordinary') {
+      super.if(isOrdinary(this), () => {
+        this.#failSpeculation(this.i32(head))
+        this.setRaw('i32', L.BUDGET, this.param(1))
+        super.return(EXIT.fault)
+      })
+    }
     const base = super.load('i64', at, L.REGS + L.SLOT.ripBase * 8)
     if (this.long) {
       // Relative branches from here stay canonical.
@@ -307,6 +337,7 @@ export class RegionCode extends Handler {
       slots: [...this.#slots],
       vectors: [...this.#vectors],
       flags: this.#flags,
+      floats: this.#floats.knowledge,
       charged: this.#charged,
       page: this.#page,
     }
@@ -315,6 +346,7 @@ export class RegionCode extends Handler {
     this.#slots = [...known.slots]
     this.#vectors = [...known.vectors]
     this.#flags = known.flags
+    this.#floats.restore(known.floats)
     this.#charged = known.charged
     this.#page = known.page
     this.#ended = false
@@ -324,8 +356,25 @@ export class RegionCode extends Handler {
     this.#slots = []
     this.#vectors = []
     this.#flags = KEPT
+    this.#floats.forget()
     this.#charged = 0
     this.#ended = false
+  }
+  /** The same where `known` has been made sure of; notes what else would be wished to be known of floats. */
+  forgetMost(known: Wishes, wished: Wishes): void {
+    this.forget()
+    this.#floats.begin(known, wished)
+  }
+  /** Makes sure of wishes on the way to an offset; leaves where they do not hold. */
+  makeSure(wishes: Wishes, offset: number): void {
+    const leave = this.#floats.leave
+    this.#floats.leave = () => this.#leaveUndoneAt(offset)
+    if (wishes.isOrdinary) requireOrdinary(this, this.#floats)
+    for (const { vector, byte, width } of wishes.plain.values()) {
+      const float = this.#vectorPart(width === 32 ? 'f32' : 'f64', this.#vector(vector), byte)
+      requirePlain(this, this.#floats, scalarFloats(this, width), float)
+    }
+    this.#floats.leave = leave
   }
   get ended(): boolean {
     return this.#ended
@@ -515,6 +564,22 @@ export class RegionCode extends Handler {
     )
     return value.get()
   }
+  protected override loadMemoryAs(
+    address: Expr,
+    size: number,
+    kind: LoadKind,
+    convert: (bits: Expr) => Expr,
+  ): Expr {
+    const value = this.variable(LOAD[kind][0])
+    this.#access(
+      'read',
+      address,
+      size,
+      (host) => value.set(super.load(kind, host, 0, RAM)),
+      (note) => value.set(convert(this.#through('readThrough', address, size, this.uop, note))),
+    )
+    return value.get()
+  }
   override storeMemory(address: Expr, size: number, value: Expr, { stack = false } = {}): void {
     this.#access(
       'write',
@@ -671,6 +736,9 @@ export class RegionCode extends Handler {
       case L.FLAG_RESULT:
         this.#flags = { ...this.#flags, result: this.coerce(value, 'i64') }
         return true
+      case L.MXCSR:
+        this.#floats.controlWritten()
+        return false
       default:
         return false
     }
@@ -740,6 +808,7 @@ export class RegionCode extends Handler {
     if (known) return known
     const value = this.#vectorVariable(vector).get()
     this.#vectors[vector] = value
+    this.#floats.vectorRead(vector, value)
     return value
   }
   #vectorVariable(vector: number): Variable {
@@ -762,6 +831,10 @@ export class RegionCode extends Handler {
         return value.lane('i8x16', byte).extendU()
       case 'i32':
         return value.lane('i32x4', byte >> 2)
+      case 'f32':
+        return value.lane('f32x4', byte >> 2)
+      case 'f64':
+        return value.lane('f64x2', byte >> 3)
       default:
         throw new Error(`a vector is not read as ${kind}`)
     }
@@ -771,6 +844,7 @@ export class RegionCode extends Handler {
     this.#vectorVariable(vector).set(value)
     this.#vectorsWritten.add(vector)
     this.#vectors[vector] = value
+    this.#floats.vectorWritten(vector)
   }
   #withPart(kind: StoreKind, vector: number, byte: number, operand: Operandish): Expr {
     if (kind === 'v128') return this.coerce(operand, 'v128')
@@ -807,6 +881,7 @@ export class RegionCode extends Handler {
     return this.#flags.kind === undefined ? this.#flagLocals().kind.get() : this.i32(this.#flags.kind)
   }
   #flagSource(name: 'a' | 'b' | 'result'): Expr {
+    this.#tellOrder()
     const known = this.#flags[name]
     if (known) return known
     const value = this.#flagLocals()[name].get()
@@ -815,8 +890,9 @@ export class RegionCode extends Handler {
   }
   /** Writes the flags' sources to their locals, unless they are there. */
   #keepFlags(): void {
-    const { kind, a, b, result, kept } = this.#flags
-    if (kept) return
+    if (this.#flags.kept) return
+    this.#tellOrder()
+    const { kind, a, b, result } = this.#flags
     const locals = this.#flagLocals()
     this.#flagsWritten = true
     if (kind !== undefined) locals.kind.set(kind)
@@ -827,6 +903,10 @@ export class RegionCode extends Handler {
   }
 
   override flag(name: 'C' | 'O' | 'S' | 'Z' | 'P' | 'A'): Expr {
+    const { order } = this.#flags
+    if (order && name === 'C') return order.less
+    if (order && name === 'Z') return order.less.xor(order.lessOrEqual)
+    if (order) return this.i32(0)
     if (name === 'Z') return this.#flagSource('result').eqz()
     const { kind } = this.#flags
     if (kind === undefined) return this.#flagAtRunTime(name)
@@ -857,6 +937,22 @@ export class RegionCode extends Handler {
       this.#flagSource('b'),
       this.#flagSource('result'),
     )
+  }
+  override flagsOrder(less: Expr, lessOrEqual: Expr): void {
+    const unknown = { a: undefined, b: undefined, result: undefined, kept: false }
+    this.#flags = { ...unknown, kind: FLAGS_EXPLICIT, order: { less, lessOrEqual } }
+  }
+  /** Makes flags of an order, where they are asked for. */
+  #tellOrder(): void {
+    const { order, kept, a } = this.#flags
+    if (!order || kept || a) return
+    super.flagsOrder(order.less, order.lessOrEqual)
+    this.#flags = { ...this.#flags, order }
+  }
+  override condition(code: number): Expr {
+    const order = this.#flags.order
+    if (order && code >> 1 === 3) return code & 1 ? order.lessOrEqual.eqz() : order.lessOrEqual
+    return super.condition(code)
   }
   override arithmeticFlags(): Expr {
     if (this.#flags.kind === FLAGS_EXPLICIT) return this.#flagSource('a')
@@ -909,7 +1005,7 @@ export class RegionCode extends Handler {
   /** Two paths meet: what is not the same on both must be in the locals. */
   #merge(yes: Arm & { known: Knowledge }, no: Arm & { known: Knowledge }): void {
     const same = (a: Flags, b: Flags) =>
-      a.kind === b.kind && a.a === b.a && a.b === b.b && a.result === b.result
+      a.kind === b.kind && a.a === b.a && a.b === b.b && a.result === b.result && a.order === b.order
     const differ = !same(yes.known.flags, no.known.flags)
     for (const arm of [yes, no]) {
       this.restore(arm.known)
@@ -930,6 +1026,7 @@ export class RegionCode extends Handler {
       flags: differ
         ? { ...KEPT, kind: agreed }
         : { ...yes.known.flags, kept: yes.known.flags.kept && no.known.flags.kept },
+      floats: commonFloats(yes.known.floats, no.known.floats),
       charged,
       page: this.#page,
     })
@@ -960,6 +1057,7 @@ export class RegionCode extends Handler {
     this.#slots = []
     ;[this.#slots[ea], this.#slots[eaOffset]] = address
     this.#vectors = []
+    this.#floats.vectorsWritten()
     this.#flags = KEPT
   }
   override branch(label: Label): void {
@@ -1028,6 +1126,16 @@ export class RegionCode extends Handler {
   }
   #faultTarget(): Label {
     return this.#flags.kept ? this.#faultLabel : this.#epochLabel()
+  }
+  /** Leaves an instruction that has changed nothing yet to the interpreter. */
+  #leaveUndone(): void {
+    this.#failSpeculation(this.uop)
+    this.exit(EXIT.fault)
+  }
+  #failSpeculation(uop: Operandish): void {
+    this.setRaw('i32', L.FAULT, FAULT_SPECULATION)
+    this.setRaw('i32', L.FAULT_ERROR, this.#head)
+    this.setRaw('i32', L.CURRENT_UOP, uop)
   }
   /**
    * From here on the statements stand in a block behind which the flags, as they are here, are brought into their locals: a
@@ -1100,6 +1208,10 @@ export class RegionCode extends Handler {
     this.#leaveUop.set(how)
     super.branch(this.#leaveLabel)
     this.#ended = true
+  }
+  /** Leaves the instruction at an offset, which is the next, to the interpreter. */
+  #leaveUndoneAt(offset: number): void {
+    this.#leave(this.ripAt(offset), LEAVE_UNDONE)
   }
   leaveToOffset(offset: number): void {
     this.leaveToRip(this.ripAt(offset))

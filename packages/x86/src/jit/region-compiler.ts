@@ -90,6 +90,7 @@ export class RegionCompiler {
           microOps: new DataView(plan.microOps.buffer),
           long: plan.codeSize === 8,
           enlargeAfter: this.#enlargeAfter,
+          floats: plan.floats,
           used,
         },
         plan,

@@ -4,6 +4,7 @@ import type { HandlerSource } from '../interpreter/build.ts'
 import * as L from '../state/layout.ts'
 import { type Expr, Label } from '../wasm/code.ts'
 import type { Instruction } from './blocks.ts'
+import { noWishes, type Wishes } from './float-facts.ts'
 import { type Shape, shapeOf } from './graph.ts'
 import { type Plan, pageOf } from './plan.ts'
 import { type Edges, RegionCode, type RegionInputs } from './region-code.ts'
@@ -17,7 +18,10 @@ export function buildRegion(
   plan: Plan,
   sources: readonly (HandlerSource | undefined)[],
 ): RegionCode {
-  return new RegionBuilder(inputs, plan, sources).code
+  const first = new RegionBuilder(inputs, plan, sources, new Map())
+  const wishes = [...first.wishes.values()]
+  if (!wishes.some(({ plain, isOrdinary }) => plain.size > 0 || isOrdinary)) return first.code
+  return new RegionBuilder(inputs, plan, sources, first.wishes).code
 }
 
 class RegionBuilder implements Edges {
@@ -33,14 +37,19 @@ class RegionBuilder implements Edges {
   /** The node that is being built. */
   #node = 0
   #meant: ReturnType<RegionCode['variable']> | undefined
+  /** What nodes where paths meet want to be known of floats, and what is made sure of on the way to them. */
+  readonly wishes = new Map<number, Wishes>()
+  readonly #granted: ReadonlyMap<number, Wishes>
 
   constructor(
     inputs: Omit<RegionInputs, 'edges'>,
     plan: Plan,
     sources: readonly (HandlerSource | undefined)[],
+    granted: ReadonlyMap<number, Wishes>,
   ) {
     this.#plan = plan
     this.#sources = sources
+    this.#granted = granted
     const { blocks } = plan
     for (const [i, block] of blocks.entries()) this.#nodes.set(block.at, i)
     this.#returnSites = this.#findReturnSites()
@@ -81,12 +90,24 @@ class RegionBuilder implements Edges {
     const { blocks, isLoop } = this.#shape
     const within = () => this.#within(node, blocks[node]!, 0)
     if (!isLoop[node]) return within()
+    this.#makeSure(node)
     this.code.settle()
     this.code.graphLoop((again) => {
       this.#loops.set(node, again)
-      this.code.forget()
+      this.#forget(node)
       within()
     })
+  }
+  /** Paths meet at a node. */
+  #forget(node: number): void {
+    const wished = this.wishes.get(node) ?? noWishes()
+    if (node < this.#plan.blocks.length) this.wishes.set(node, wished)
+    this.code.forgetMost(this.#granted.get(node) ?? noWishes(), wished)
+  }
+  /** Control is about to come to where paths meet. */
+  #makeSure(node: number): void {
+    const granted = this.#granted.get(node)
+    if (granted) this.code.makeSure(granted, this.#plan.blocks[node]!.at)
   }
 
   #within(node: number, blocks: readonly number[], index: number): void {
@@ -95,7 +116,7 @@ class RegionBuilder implements Edges {
     const end = new Label()
     this.#ends.set(merge, end)
     this.code.graphBlock(end, () => this.#within(node, blocks, index + 1))
-    this.code.forget()
+    this.#forget(merge)
     this.#tree(merge)
   }
   #own(node: number): void {
@@ -181,7 +202,10 @@ class RegionBuilder implements Edges {
       this.#meant.set(target)
     }
     const isBack = position[to]! <= position[from]!
-    if (isBack || isMerge[to]) code.settle()
+    if (isBack || isMerge[to]) {
+      this.#makeSure(to)
+      code.settle()
+    }
     if (isBack) {
       if (at !== undefined) code.if(code.isSpent(), () => code.leaveToOffset(at))
       return code.graphBranch(this.#loops.get(to)!)

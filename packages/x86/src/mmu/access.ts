@@ -28,6 +28,8 @@ export const TRANSLATE_FAULT = -1
 export const TRANSLATE_MMIO = -2
 /** In FAULT: no exception, but an instruction that recompiled code leaves to the interpreter. */
 export const FAULT_INTERPRET = 0x200
+/** The same, since floating point was not as recompiled code took for granted; FAULT_ERROR names the head of its region. */
+export const FAULT_SPECULATION = 0x201
 /** In a size argument: the access is through SS, so a bad address is #SS. */
 export const STACK_ACCESS = 0x100
 /** Where `translate` leaves the guest-physical address of an MMIO access. */

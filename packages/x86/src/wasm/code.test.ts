@@ -63,6 +63,35 @@ describe('code builder', () => {
     })
     assert.deepEqual([f(0), f(1), f(2), f(-1)], [10, 11, 99, 99])
   })
+  it('takes lanes out of vectors as they were put in, through shuffles and as floats', () => {
+    const f = compile(2, (c) => {
+      const [a, b] = [c.param(0).extendU(), c.param(1).extendU()]
+      const loaded = c.load('v128', c.i32(64))
+      const pair = loaded.withLane('i64x2', 0, a).withLane('i64x2', 1, b)
+      const swapped = pair.shuffle(pair, [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7])
+      const float = swapped.lane('f64x2', 0).convert('i64ReinterpretF64')
+      const kept = swapped.withLane('i32x4', 0, 5).lane('i64x2', 1)
+      // 10 b + a, and 100 of the half that was replaced.
+      const half = swapped.withLane('i32x4', 0, 5).lane('i64x2', 0)
+      c.return(float.mul(10).add(kept).add(half.mul(100)).wrap())
+    })
+    assert.equal(f(3, 7), 573)
+  })
+  it('stores the bits of floats that were integers, and the low ones of lanes', () => {
+    const f = compile(1, (c) => {
+      const v = c.zero('v128').withLane('i32x4', 1, c.param(0)).withLane('i32x4', 2, 0x7fa00001)
+      c.store('i64', c.i32(0), v.lane('i64x2', 0))
+      c.store('i64_32', c.i32(4), v.lane('i32x4', 2).extendU())
+      c.store('i64_32', c.i32(8), v.lane('i64x2', 1))
+      c.return(
+        c
+          .load('i32', c.i32(4))
+          .xor(c.load('i32', c.i32(8)))
+          .add(c.load('i32', c.i32(0))),
+      )
+    })
+    assert.equal(f(0x7ff00001), 0)
+  })
   it('encodes constants of every width', () => {
     const f = compile(0, (c) => {
       const wide = c.i64(0x8000000000000000n).shrU(32).wrap()

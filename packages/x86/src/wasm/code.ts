@@ -271,6 +271,7 @@ export class Expr {
 
   /** A SIMD operation with this as its first operand, by its name in the WebAssembly text format. */
   simd(name: SimdOp, ...others: Expr[]): Expr {
+    if (name === 'v128.xor' && others[0] === this) return this.code.zero('v128')
     return this.code.pure('v128', 0xfd00 + SIMD[name], [this, ...others])
   }
   simdMixed(name: SimdMixedOp, ...others: Operandish[]): Expr {
@@ -280,11 +281,25 @@ export class Expr {
   }
   lane(shape: LaneShape, index: number): Expr {
     const [type, extract] = SIMD_LANE[shape]
+    const known = foldLane(this, shape, index)
+    if (known) return known
+    // V8 has a shorter instruction for the lowest lane of floats.
+    if (shape === 'i64x2' && index === 0) return this.lane('f64x2', 0).convert('i64ReinterpretF64')
     return this.code.pure(type, 0xfd00 + extract, [this], index)
   }
   withLane(shape: LaneShape, index: number, value: Operandish): Expr {
     const [type, , replace] = SIMD_LANE[shape]
-    return this.code.pure('v128', 0xfd00 + replace, [this, this.code.coerce(value, type)], index)
+    const lane = this.code.coerce(value, type)
+    const folded = foldWithLane(this, shape, index, lane)
+    if (folded) return folded
+    return this.code.pure('v128', 0xfd00 + replace, [this, lane], index)
+  }
+  /** The vector that this was read from by `lane` as a float, and at which byte. */
+  asLane(): { readonly value: Expr; readonly byte: number } | undefined {
+    for (const shape of ['f32x4', 'f64x2'] as const)
+      if (isPure(this, extractOf(shape)))
+        return { value: this.args[0]!, byte: Number(this.immediate) * bytesOfLane(shape) }
+    return undefined
   }
   /** i8x16.shuffle: lanes 0–15 choose from this, 16–31 from `other`. */
   shuffle(other: Expr, lanes: readonly number[]): Expr {
@@ -493,7 +508,10 @@ export class Code {
 
   store(kind: StoreKind, address: Expr, value: Operandish, offset = 0, memory = 0): void {
     const [type, opcode] = STORE[kind]
-    this.statement({ kind: 'store', opcode, memory, offset, address, value: this.coerce(value, type) })
+    const whole = this.coerce(value, type)
+    const float = FLOAT_STORE[kind] && floatOf(whole, FLOAT_STORE[kind])
+    if (float) return this.store(FLOAT_STORE[kind]!, address, float, offset, memory)
+    this.statement({ kind: 'store', opcode, memory, offset, address, value: whole })
   }
 
   /** memory.copy within or between memories. */
@@ -617,7 +635,7 @@ export class Code {
     this.statement({ kind: 'unreachable' })
   }
 
-  /** The function's entry in the code section: locals and body, without the size. */
+  /** The function's entry in the code section, without the size. */
   emit(): FunctionBody {
     countUses(this.#statements)
     return new Emitter(this.params, this.#locals).run(this.#statements, this.results.length > 0)
@@ -730,6 +748,8 @@ function foldExtension(code: Code, name: string, x: Expr): Expr | undefined {
 }
 
 function foldConversion(code: Code, name: keyof typeof CONVERT, x: Expr): Expr | undefined {
+  const reinterpreted = REINTERPRET[name]
+  if (reinterpreted) return reinterpret(x, ...reinterpreted)
   if (x.isConstant) {
     const value = BigInt.asIntN(64, BigInt(x.immediate as number))
     if (name === 'wrap') return code.i32(Number(BigInt.asIntN(32, value)))
@@ -739,6 +759,127 @@ function foldConversion(code: Code, name: keyof typeof CONVERT, x: Expr): Expr |
   }
   return name === 'wrap' && isNarrowable(x) ? low32(code, x) : undefined
 }
+
+// ---- lanes, and floats as integers ----
+
+/** Conversions that keep the bits: the one back, and the lanes of the results. */
+const REINTERPRET: Partial<Record<keyof typeof CONVERT, readonly [back: number, shape: LaneShape]>> = {
+  f32ReinterpretI32: [CONVERT.i32ReinterpretF32[2], 'f32x4'],
+  f64ReinterpretI64: [CONVERT.i64ReinterpretF64[2], 'f64x2'],
+  i32ReinterpretF32: [CONVERT.f32ReinterpretI32[2], 'i32x4'],
+  i64ReinterpretF64: [CONVERT.f64ReinterpretI64[2], 'i64x2'],
+}
+const TWIN: Partial<Record<LaneShape, LaneShape>> = {
+  f32x4: 'i32x4',
+  i32x4: 'f32x4',
+  f64x2: 'i64x2',
+  i64x2: 'f64x2',
+}
+const isPure = (x: Expr, opcode: number): boolean => x.kind === K.pure && x.opcode === opcode
+const extractOf = (shape: LaneShape): number => 0xfd00 + SIMD_LANE[shape][1]
+
+/** What was reinterpreted before comes back; a lane is read as what is wanted. */
+function reinterpret(x: Expr, back: number, shape: LaneShape): Expr | undefined {
+  if (isPure(x, back)) return x.args[0]!
+  if (!isPure(x, extractOf(TWIN[shape]!)) || (shape === 'i64x2' && x.immediate === 0)) return undefined
+  return x.args[0]!.lane(shape, Number(x.immediate))
+}
+
+/** A float whose bits an integer is, or of an f32 its low bits. */
+function floatOf(x: Expr, type: 'f32' | 'f64'): Expr | undefined {
+  if (type === 'f32' && (isPure(x, CONVERT.extendU[2]) || isPure(x, CONVERT.extendS[2])))
+    return floatOf(x.args[0]!, type)
+  const [name, shape] =
+    type === 'f32' ? (['i32ReinterpretF32', 'i32x4'] as const) : (['i64ReinterpretF64', 'i64x2'] as const)
+  if (isPure(x, CONVERT[name][2])) return x.args[0]!
+  return isPure(x, extractOf(shape)) ? x.args[0]!.lane(TWIN[shape]!, Number(x.immediate)) : undefined
+}
+const FLOAT_STORE: Partial<Record<StoreKind, 'f32' | 'f64'>> = { i32: 'f32', i64_32: 'f32', i64: 'f64' }
+
+/** Lanes by the opcode that replaces them, with their bytes. */
+const REPLACED = new Map<number, { readonly bytes: number }>(
+  (['i8x16', 'i16x8', 'i32x4', 'i64x2', 'f32x4', 'f64x2'] as const).map((shape) => [
+    0xfd00 + SIMD_LANE[shape][2],
+    { bytes: bytesOfLane(shape) },
+  ]),
+)
+function bytesOfLane(shape: LaneShape): number {
+  return 16 / Number(/x(\d+)/.exec(shape)![1])
+}
+
+/** A scalar as a lane's type, where it has its bits. */
+function asType(x: Expr, type: ValueType): Expr | undefined {
+  if (x.type === type) return x
+  if (type === 'f64' && x.type === 'i64') return x.convert('f64ReinterpretI64')
+  if (type === 'i64' && x.type === 'f64') return x.convert('i64ReinterpretF64')
+  if (type === 'f32' && x.type === 'i32') return x.convert('f32ReinterpretI32')
+  if (type === 'i32' && x.type === 'f32') return x.convert('i32ReinterpretF32')
+  return undefined
+}
+
+/** A lane of a vector that was put together here. */
+function foldLane(v: Expr, shape: LaneShape, index: number): Expr | undefined {
+  const [type] = SIMD_LANE[shape]
+  const bytes = bytesOfLane(shape)
+  if (bytes < 4) return undefined
+  const source = laneSource(v, index * bytes, bytes)
+  if (source.scalar) return asType(source.scalar, type)
+  if (source.vector !== v && source.vector) return source.vector.lane(shape, source.byte / bytes)
+  return undefined
+}
+
+/** Where bytes of a vector come from: a scalar, or a lane of a vector as far back as that can be seen. */
+export function laneSource(
+  v: Expr,
+  byte: number,
+  bytes: number,
+): { readonly scalar?: Expr; readonly vector?: Expr; readonly byte: number } {
+  if (v.kind === K.constant) return constantLane(v, byte, bytes)
+  if (v.kind !== K.pure) return { vector: v, byte }
+  const replaced = REPLACED.get(v.opcode)
+  if (replaced) {
+    const at = Number(v.immediate) * replaced.bytes
+    if (at + replaced.bytes <= byte || byte + bytes <= at) return laneSource(v.args[0]!, byte, bytes)
+    return at === byte && replaced.bytes === bytes ? { scalar: v.args[1]!, byte } : { vector: v, byte }
+  }
+  if (v.opcode === SHUFFLE) {
+    const lanes = v.extra as Uint8Array
+    const from = lanes[byte]!
+    for (let i = 1; i < bytes; i++) if (lanes[byte + i] !== from + i) return { vector: v, byte }
+    if (from % bytes !== 0) return { vector: v, byte }
+    return laneSource(v.args[from >> 4]!, from & 15, bytes)
+  }
+  return { vector: v, byte }
+}
+const SHUFFLE = 0xfd0d
+
+function constantLane(v: Expr, byte: number, bytes: number): { scalar?: Expr; vector?: Expr; byte: number } {
+  const { buffer, byteOffset } = v.extra as Uint8Array
+  const view = new DataView(buffer, byteOffset)
+  if (bytes === 8) return { scalar: v.code.i64(view.getBigInt64(byte, true)), byte }
+  return { scalar: v.code.i32(view.getInt32(byte, true)), byte }
+}
+
+/** What was in the lane before is forgotten; floats stay floats. */
+function foldWithLane(v: Expr, shape: LaneShape, index: number, value: Expr): Expr | undefined {
+  const twin = shape === 'i32x4' || shape === 'i64x2' ? TWIN[shape] : undefined
+  const float = twin && floatOf(value, shape === 'i32x4' ? 'f32' : 'f64')
+  if (float) return v.withLane(twin, index, float)
+  const bytes = bytesOfLane(shape)
+  const [inner, at] = [v.args[0], Number(v.immediate)]
+  const replaced = v.kind === K.pure ? REPLACED.get(v.opcode) : undefined
+  if (!replaced || replaced.bytes !== bytes) return undefined
+  if (at === index) return inner!.withLane(shape, index, value)
+  // Both halves are new: nothing of what was there before.
+  if (bytes !== 8 || inner!.kind === K.constant) return undefined
+  const fresh = v.code.zero('v128')
+  const other = v.args[1]!
+  if (value.isConstant && Number(value.immediate) === 0 && shape === 'i64x2')
+    return withHalf(fresh, at, other)
+  return withHalf(fresh, at, other).withLane(shape, index, value)
+}
+const withHalf = (v: Expr, index: number, value: Expr): Expr =>
+  v.withLane(value.type === 'f64' ? 'f64x2' : 'i64x2', index, value)
 
 function compareConstants(code: Code, name: keyof typeof COMPARE, a: Expr, b: Expr): Expr {
   const bits = a.type === 'i32' ? 32 : 64

@@ -116,6 +116,8 @@ export const LOAD = {
   i64_32s: ['i64', 0x34, 4],
   i64_32u: ['i64', 0x35, 4],
   v128: ['v128', 0xfd00, 16],
+  v128_32zero: ['v128', 0xfd5c, 4],
+  v128_64zero: ['v128', 0xfd5d, 8],
 } as const satisfies Record<string, readonly [ValueType, number, number]>
 export type LoadKind = keyof typeof LOAD
 
