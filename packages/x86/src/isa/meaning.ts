@@ -65,6 +65,10 @@ export interface Runtime {
   readonly arithmeticFlags: Callable
   readonly dispatch: Callable
   readonly branchSlow: Callable
+  readonly findCode: Callable
+  /** See interpreter/events.ts. */
+  readonly goOn: Callable
+  readonly fault: Callable
   /** Host call: host(operation) with arguments in SCRATCH; returns 0, or 1 when it raised a fault. */
   readonly host: Callable
   /** Named routines of instruction groups (soft float and the like). */
@@ -147,6 +151,8 @@ export abstract class Meaning extends Code {
   abstract currentRip(): Expr
   /** Goes on with the next instruction. */
   abstract next(): void
+  /** Nonzero (i32) where the next instruction surely runs before anything is looked at. */
+  abstract nextIsSure(): Expr
   /** Jumps to nextRip + relative operand. */
   abstract jumpRelative(operand: Operand): void
   /** Goes to RIP (already checked and stored). */
@@ -747,7 +753,7 @@ export abstract class Meaning extends Code {
     return this.state('i64', L.SCRATCH + index * 8)
   }
 
-  /** Ends the instruction and looks again at the mode, interrupts and RIP. */
+  /** Ends the instruction and looks again at the mode, interrupts and RIP; leaves WebAssembly only where that is needed. */
   finishAndLookAgain(): void {
     this.setState('i64', L.RIP, this.nextRip())
     this.exit(EXIT.dispatch)

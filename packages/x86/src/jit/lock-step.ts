@@ -62,6 +62,9 @@ const PRIVATE: readonly (readonly [number, number])[] = [
   [L.SCRATCH, 64],
   [L.EXIT_REQUEST, 4],
   [L.LARGE_PAGES, 4],
+  [L.INTERRUPT_PENDING, 4],
+  [L.FAULTS, 4],
+  [L.TLB_JOURNAL_LENGTH, 4],
 ]
 
 export class LockStepCpu {

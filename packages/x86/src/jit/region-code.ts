@@ -199,8 +199,7 @@ export class RegionCode extends Handler {
       this.statement({ kind: 'block', label: this.#faultLabel, body: fault })
       const note = super.load('i32', this.i32(0), L.FAULT_NOTE)
       this.#spill(this.#base.get().add(note.shrS(16).shl(12).extendS()))
-      this.setRaw('i32', L.BUDGET, this.#budget.get().sub(note.and(0xffff)))
-      super.return(EXIT.fault)
+      this.tailCall(this.runtime.fault, this.#budget.get().sub(note.and(0xffff)))
     })
     this.statement({ kind: 'block', label: this.#leaveLabel, body: leave })
     // To the micro-op in `leaveUop`, or to RIP where there is none.

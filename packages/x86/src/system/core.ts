@@ -8,6 +8,7 @@ import { CR0_PE, EFER_LMA } from '../state/registers.ts'
 /** What the interpreter's module exports. */
 export interface EngineExports {
   dispatch(budget: number): number
+  fault(budget: number): number
   runUop(uop: number, budget: number): number
   flushTlb(keepGlobal: number): void
   invalidatePage(): void
@@ -223,8 +224,9 @@ export class Core {
   setRip(low: number, high = 0): void {
     this.setPair(L.RIP, low, high)
   }
-  /** Address of the instruction at work, or of the one after it, to RIP. */
+  /** Address of the instruction at work, or of the one after it, to RIP; where there is none RIP is right. */
   ripFromUop(after: boolean): void {
+    if (this.word(L.CURRENT_UOP) === 0) return
     const place = (this.words[(this.word(L.CURRENT_UOP) + L.UOP_HANDLER) >> 2]! >>> 16) & 0xffff
     const offset = (place & 0xfff) + (after ? place >> 12 : 0)
     const at = (L.REGS >> 2) + L.SLOT.ripBase * 2
