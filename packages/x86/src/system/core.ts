@@ -1,7 +1,7 @@
 /** The state of a CPU as TypeScript sees it: 32-bit words of engine memory, the module's exports, faults. */
 
 import type { CpuPins } from '../pins.ts'
-import { ARITHMETIC, FLAGS_EXPLICIT, VM } from '../state/flags.ts'
+import { ARITHMETIC, FLAGS_EXPLICIT, RF, VM } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
 import { CR0_PE, EFER_LMA } from '../state/registers.ts'
 
@@ -115,6 +115,14 @@ export class Core {
     this.setWord(L.FLAG_KIND, FLAGS_EXPLICIT)
     this.setPair(L.FLAG_A, value & ARITHMETIC, 0)
     this.setPair(L.FLAG_RESULT, ((value >> 6) & 1) ^ 1, 0)
+  }
+
+  /**
+   * RFLAGS of a return or a task. RF lasts for one instruction, which only breakpoints make visible: without any it is dropped
+   * here rather than after that instruction.
+   */
+  returnFlags(value: number): void {
+    this.flags = this.word(L.WATCHING) === 0 ? value & ~RF : value
   }
 
   gprLow(register: number): number {
