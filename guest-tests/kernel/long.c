@@ -251,6 +251,67 @@ static void privilege(void) {
   equal("after SYSCALL", seen.ip, (word)after_syscall);
 }
 
+/* A fault while the kernel is entered becomes #DF. */
+static void kernel_stack_faults(const char *name, u64 stack, u8 *program, u64 cr2) {
+  u64 saved = tss.rsp[0];
+  tss.rsp[0] = stack;
+  write_cr2(0);
+  user_faults(name, program, DF, 0);
+  tss.rsp[0] = saved;
+  check("on the stack of its IST", seen_sp >= (word)ist_stack && seen_sp < (word)ist_stack + sizeof ist_stack);
+  equal("CR2 is that of the last page fault", seen_cr2, cr2);
+  equal("RIP is that of the first fault", seen.ip, (word)program);
+}
+static void entries(void) {
+  u64 end = (u64)page + sizeof page;
+  set_entry((u64)page);
+  kernel_stack_faults("#PF with a kernel stack that is not present", end, user_kernel_read, end - 8);
+  kernel_stack_faults("#GP with such a stack", end, user_hlt, end - 8);
+  if (!is_tcg()) kernel_stack_faults("#PF with a kernel stack that is not canonical", 1ull << 63, user_kernel_read, (u64)page);
+  set_entry((u64)page | 1);
+  kernel_stack_faults("#PF with a kernel stack that is not writable", end, user_kernel_read, end - 8);
+  set_entry((u64)page | 3);
+  u64 saved = idt[PF].low;
+  idt[PF].low |= 1ull << 32;
+  user_faults("#PF through IST", user_kernel_read, PF, E_P | E_U);
+  check("is on its stack", seen_sp >= (word)ist_stack && seen_sp < (word)ist_stack + sizeof ist_stack);
+  equal("from user mode's", seen.sp, (word)user_stack + sizeof user_stack);
+  idt[PF].low = saved | 1ull << 40;
+  user_faults("#PF through a trap gate", user_kernel_read, PF, E_P | E_U);
+  idt[PF].low = saved & ~(1ull << 47);
+  user_faults("#PF through a gate that is not present", user_kernel_read, DF, 0);
+  idt[PF].low = saved;
+}
+
+/* ---- pages with code ---- */
+
+static u8 codes[2][4096] __attribute__((aligned(4096)));
+static u64 __attribute__((noinline)) run_page(void) { u64 a = 5; asm volatile("call *%1" : "+a"(a) : "r"(page) : "memory"); return a; }
+asm(".text\n run_page32: push %rbx\n mov $0x10, %eax\n mov %eax, %ss\n pushq $0x30\n pushq $1f\n lretq\n"
+    ".code32\n 1: mov $5, %eax\n mov $page, %ebx\n call *%ebx\n ljmp $8, $2f\n .code64\n 2: pop %rbx\n ret");
+extern u64 run_page32(void);
+static void code_pages(void) {
+  for (u8 i = 0; i < 2; i++) {
+    /* mov eax, i + 1; ret */
+    memcpy(codes[i], (u8[]){ 0xb8, i + 1, 0, 0, 0, 0xc3 }, 6);
+    set_entry((u64)codes[i] | 3);
+    equal("INVLPG lets other code in", run_page(), i + 1);
+  }
+  for (int i = 0; i < 4; i++) {
+    *entry = (u64)codes[i & 1] | 3;
+    write_cr3(read_cr3());
+    equal("so does CR3", run_page(), (i & 1) + 1);
+  }
+  /* inc rax; ret, which in 32-bit code is dec eax; inc eax; ret */
+  memcpy(codes[0], (u8[]){ 0x48, 0xff, 0xc0, 0xc3 }, 4);
+  set_entry((u64)codes[0] | 3);
+  for (int i = 0; i < 2; i++) {
+    equal("a page as 64-bit code", run_page(), 6);
+    equal("and as 32-bit code", run_page32(), 5);
+  }
+  set_entry((u64)page | 3);
+}
+
 /* ---- compatibility mode ---- */
 
 asm(".text\n compatibility: push %rbx\n mov $0x10, %eax\n mov %eax, %ss\n pushq $0x30\n pushq $1f\n lretq\n"
@@ -313,6 +374,29 @@ static void interrupts(void) {
   word wanted;
   asm volatile("lea 1f(%%rip), %0\n sti\n nop\n 1: nop\n nop\n cli" : "=r"(wanted));
   equal("the shadow of STI", shadow_ip, wanted);
+  /* The same where the instruction after it is on the next page. */
+  one_shot(2000);
+  while (!requested()) continue;
+  asm volatile("lea 1f(%%rip), %0\n jmp 2f\n .balign 4096\n .skip 4095\n 2: sti\n nop\n 1: nop\n nop\n cli" : "=r"(wanted));
+  equal("the shadow of STI across pages", shadow_ip, wanted);
+  one_shot(2000);
+  while (!requested()) continue;
+  asm volatile("lea 1f(%%rip), %0\n pushf\n orl $0x200, (%%rsp)\n popf\n 1: nop\n nop\n cli" : "=r"(wanted) : : "memory");
+  equal("POPF has no shadow", shadow_ip, wanted);
+  one_shot(2000);
+  while (!requested()) continue;
+  asm volatile("lea 1f(%%rip), %0\n mov %%rsp, %%rax\n push $0\n push %%rax\n push $0x202\n push %1\n push %0\n iretq\n 1: nop\n nop\n cli"
+               : "=&r"(wanted) : "i"((word)KCODE) : "rax", "memory");
+  equal("nor has IRET", shadow_ip, wanted);
+  one_shot(2000);
+  while (!requested()) continue;
+  user_flags = 0x2;
+  wrmsr(0xc0000082, (u64)syscall_return);
+  user_program = user_syscall;
+  attempt(enter_user);
+  equal("nor has SYSRET", shadow_ip, (word)after_syscall);
+  equal("which goes on after the interrupt", seen.ip, (word)after_syscall);
+  user_flags = 0x202;
   on_event = 0;
   outb(0x21, 0xff);
 }
@@ -443,6 +527,8 @@ void kernel(void) {
   paging();
   supervisor_protection();
   privilege();
+  entries();
+  code_pages();
   compatibility_mode();
   interrupts();
   local_apic();

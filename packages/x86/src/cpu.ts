@@ -14,7 +14,7 @@ import {
   TRANSLATE_FAULT,
   TRANSLATE_MMIO,
 } from './mmu/access.ts'
-import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from './mmu/walk.ts'
+import { ACCESS_FETCH, ACCESS_USER } from './mmu/walk.ts'
 import type { CpuPins } from './pins.ts'
 import { EXIT } from './state/exits.ts'
 import { IF, RF, TF } from './state/flags.ts'
@@ -101,11 +101,7 @@ export class Cpu {
   #exitRequested = false
   /** Instructions run so far. A repeated string instruction is one, when it is done. */
   retired = 0
-  /** Events delivered so far. */
-  #events = 0
-  /** What the last exceptions were, for a report. */
   #shutdown: string | undefined
-  #lastEvent: { vector: number; errorCode: number; rip: bigint } | undefined
 
   constructor(options: CpuOptions) {
     const model = findModel(options.model ?? DEFAULT_CPU_MODEL)
@@ -155,6 +151,7 @@ export class Cpu {
         exports: instance.exports,
         cache: this.#cache,
         hotAfter: hotAfter ?? HOT_AFTER,
+        retired: () => this.retired,
       })
       this.#writePlaces()
     }
@@ -205,7 +202,7 @@ export class Cpu {
     this.#halted = false
     this.#exitRequested = false
     this.#shutdown = undefined
-    this.#lastEvent = undefined
+    core.setWord(L.INTERCEPTED, this.#intercept ? 1 : 0)
     updateFpu(core)
     core.exports.updateMode()
     this.#cache.flush()
@@ -318,14 +315,22 @@ export class Cpu {
         continue
       }
       const code = core.exports.dispatch(budget | 0)
-      const left = words[L.BUDGET >> 2]!
-      this.retired += budget - left
-      budget = left - words[L.REPEAT_SPENT >> 2]!
-      words[L.REPEAT_SPENT >> 2] = 0
+      budget = this.#charge(budget)
       if (code === EXIT.decode) budget = this.#decode(budget)
       else if (code === EXIT.hot) this.#hot()
       else budget -= this.#finish(code)
     }
+  }
+
+  /** Counts what ran of a budget; returns what is left of it. */
+  #charge(budget: number): number {
+    const { words } = this.#core
+    const left = words[L.BUDGET >> 2]!
+    this.retired += budget - left - words[L.FAULTS >> 2]!
+    words[L.FAULTS >> 2] = 0
+    const spent = words[L.REPEAT_SPENT >> 2]!
+    words[L.REPEAT_SPENT >> 2] = 0
+    return left - spent
   }
 
   // ---- recompilation ----
@@ -389,12 +394,13 @@ export class Cpu {
   #takeInterrupt(): boolean {
     const core = this.#core
     const enabled = (core.word(L.RFLAGS_SYSTEM) & IF) !== 0 && core.word(L.SHADOW) === 0
-    if (!enabled || !this.#pins.interruptPending()) return false
-    const vector = this.#pins.acknowledgeInterrupt()
-    if (vector < 0) return false
-    this.#halted = false
-    this.#deliver(vector, 0, 'hardware')
-    return true
+    const vector = enabled && this.#pins.interruptPending() ? this.#pins.acknowledgeInterrupt() : -1
+    if (vector >= 0) {
+      this.#halted = false
+      this.#deliver(vector, 0, 'hardware')
+    }
+    noticeInterrupts(core)
+    return vector >= 0
   }
 
   /** Runs one instruction, or takes an interrupt: for tools that stop at an exact place. */
@@ -410,9 +416,13 @@ export class Cpu {
 
   #deliver(vector: number, errorCode: number, source: Source): void {
     const core = this.#core
-    this.#events++
+    core.setWord(L.EVENTS, core.word(L.EVENTS) + 1)
     if (source !== 'hardware' && this.#intercept?.(vector, errorCode)) return this.requestExit()
-    if (source === 'fault') this.#lastEvent = { vector, errorCode, rip: core.pair(L.RIP) }
+    if (source === 'fault') {
+      core.setWord(L.LAST_FAULT, vector + 1)
+      core.setWord(L.LAST_FAULT_ERROR, errorCode)
+      core.copyPair(L.LAST_FAULT_RIP, L.RIP)
+    }
     if (!deliver(core, vector, errorCode, source)) this.#tripleFault(vector)
   }
 
@@ -460,7 +470,7 @@ export class Cpu {
     return core.exports.translateAt(ACCESS_FETCH | (core.cpl === 3 ? ACCESS_USER : 0))
   }
 
-  /** Makes micro-ops for RIP and, where it can, enters them into the code TLB; returns the budget left. */
+  /** Makes micro-ops for RIP where `dispatch` finds them, or runs the instruction; returns the budget left. */
   #decode(budget: number): number {
     const core = this.#core
     this.#cache.reserve()
@@ -474,20 +484,17 @@ export class Cpu {
     }
     const wholePage = room >= PAGE - offset
     if (host >= 0 && wholePage) {
-      const info = core.word(WALK_INFO)
       const page = host - offset
       const size = core.codeSize as CodeSize
-      if (this.#cache.decode(page, offset, size) !== 0) {
-        this.#enterCodeTlb(low, high, this.#cache.page(page, size), info)
-        return budget
-      }
-      if (this.#decodeCrossing({ low, high, page, info, room })) return budget
+      this.#cache.offer(page, size)
+      if (this.#cache.decode(page, offset, size) !== 0) return budget
+      if (this.#decodeCrossing({ low, high, page, room })) return budget
     }
     return this.#runAlone(budget)
   }
 
   /** The same for an instruction that ends on the next page; false where it must run alone. */
-  #decodeCrossing(at: { low: number; high: number; page: number; info: number; room: number }): boolean {
+  #decodeCrossing(at: { low: number; high: number; page: number; room: number }): boolean {
     const core = this.#core
     const size = core.codeSize as CodeSize
     const offset = at.low & (PAGE - 1)
@@ -503,19 +510,9 @@ export class Cpu {
       core.setWord(L.FAULT, 0)
       return false
     }
-    this.#enterCodeTlb(next, at.high + carry, this.#cache.page(nextHost, size), core.word(WALK_INFO))
+    this.#cache.offer(nextHost, size)
     this.#cache.decodeCrossing(at.page, offset, nextHost, bytes, size)
-    this.#enterCodeTlb(at.low, at.high, this.#cache.page(at.page, size), at.info)
     return true
-  }
-
-  #enterCodeTlb(low: number, high: number, page: number, info: number): void {
-    const core = this.#core
-    const entry =
-      core.word(L.CODE_TLB_BASE) + ((low >>> 12) & (L.CODE_TLB_ENTRIES - 1)) * L.CODE_TLB_ENTRY_SIZE
-    core.setPair(entry, low & ~(PAGE - 1), high)
-    core.setWord(entry + 8, page)
-    core.setWord(entry + 12, info & WALK_GLOBAL ? 1 : 0)
   }
 
   /** Runs the instruction at RIP from its own micro-op, then goes on while the budget lasts. */
@@ -535,12 +532,9 @@ export class Cpu {
     const borrow = rip < offset ? 1 : 0
     core.setPair(L.REGS + L.SLOT.ripBase * 8, (rip - offset) | 0, core.word(L.RIP + 4) - borrow)
     const code = core.exports.runUop(uop, budget | 0)
-    const left = core.word(L.BUDGET)
-    this.retired += budget - left
-    const spent = core.word(L.REPEAT_SPENT)
-    core.setWord(L.REPEAT_SPENT, 0)
-    if (code === EXIT.decode) return left - spent
-    return left - spent - this.#finish(code)
+    const left = this.#charge(budget)
+    if (code === EXIT.hot) this.#hot()
+    return left - this.#finish(code)
   }
 
   /** The bytes of the instruction at RIP, from one page or two; undefined with a fault pending. */
@@ -602,10 +596,10 @@ export class Cpu {
     core.setWord(L.SHADOW, 0)
     core.setWord(L.WATCH_HITS, 0)
     core.setWord(L.RFLAGS_SYSTEM, core.word(L.RFLAGS_SYSTEM) & ~RF)
-    const before = this.#events
+    const before = core.word(L.EVENTS)
     this.#runAlone(1)
     // INT n and faults clear TF: they are not followed by a trap.
-    const delivered = this.#events !== before
+    const delivered = core.word(L.EVENTS) !== before
     const hits = core.word(L.WATCH_HITS)
     // A trap is held back by a shadow that begins now (MOV SS), not by one that ends.
     if (delivered || (shadow === 0 && core.word(L.SHADOW) !== 0 && !traced)) return
@@ -663,6 +657,6 @@ export class Cpu {
     const host = this.#translateFetch(low, high)
     this.#core.setWord(L.FAULT, 0)
     const code = host >= 0 ? this.#ram.subarray(host, Math.min(host + 16, this.#ram.length)) : undefined
-    return report(this.#core, code, this.#lastEvent)
+    return report(this.#core, code)
   }
 }

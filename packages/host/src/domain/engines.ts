@@ -29,13 +29,18 @@ export async function loadEngine(name: string): Promise<Hypervisor> {
   throw new DomainError('TV_ENGINE_UNKNOWN', `There is no engine named ${name}; known engines: ${known}.`)
 }
 
-/** What recompiled code says about its branches counts, in V8 up to 13, only when that is asked for. */
-function heedBranchHints(): void {
-  if (Number.parseInt(process.versions.v8, 10) <= 13) setFlagsFromString('--experimental-wasm-branch-hinting')
+/**
+ * V8 up to version 13 heeds two things that recompiled code says only when it is asked to: which branches are unlikely, and that
+ * regions, which are hot, are to be optimized at once. Without them all is as right, and slower.
+ */
+function heedHints(): void {
+  if (Number.parseInt(process.versions.v8, 10) > 13) return
+  setFlagsFromString('--experimental-wasm-branch-hinting')
+  setFlagsFromString('--experimental-wasm-compilation-hints')
 }
 
 async function loadRecompiler(): Promise<Hypervisor> {
-  heedBranchHints()
+  heedHints()
   return emulated('jit', (options) => new Cpu({ ...options, recompile: { worker: startRegionWorker() } }))
 }
 async function loadLockStep(): Promise<Hypervisor> {

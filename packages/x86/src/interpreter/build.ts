@@ -4,24 +4,16 @@ import { buildTables, type DecodeTables, type Entry, variantKey, variantsOf } fr
 import type { Instruction } from '../isa/instruction.ts'
 import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
 import { type AccessImports, defineAccess } from '../mmu/access.ts'
-import { defineThrough } from '../mmu/through.ts'
+import { defineFlushTlb, defineInvalidatePage, defineProtectPage } from '../mmu/tlb.ts'
 import { defineWalk } from '../mmu/walk.ts'
 import { EXIT } from '../state/exits.ts'
 import * as L from '../state/layout.ts'
 import type { Callable } from '../wasm/code.ts'
 import { ModuleBuilder } from '../wasm/module.ts'
+import { declareEvents, defineEvents } from './events.ts'
 import { HANDLER_PARAMS, HANDLER_RESULTS, Handler } from './handler.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL, INTERNAL_COUNT } from './micro-op.ts'
-import {
-  codeTlbEntry,
-  defineDispatch,
-  defineFlags,
-  defineFlushTlb,
-  defineInvalidatePage,
-  defineLegacyLinear,
-  defineProtectPage,
-  linearOfRip,
-} from './routines.ts'
+import { defineDispatch, defineFlags, defineLegacyLinear, linearOfRip } from './routines.ts'
 
 /** Adds routines of an instruction group (soft float, …) to the module; meanings call them by name. */
 export type RoutineGroup = (module: ModuleBuilder, routines: Map<string, Callable>) => void
@@ -44,7 +36,7 @@ export interface InterpreterModule {
 }
 
 /** WebAssembly pages of engine memory; most of it is the micro-op arena. */
-export const ENGINE_PAGES = 768
+export const ENGINE_PAGES = 832
 /** WebAssembly pages of RAM: any size from 1 MiB to 4 GiB. */
 export const RAM_PAGES = [16, 65536] as const
 
@@ -66,13 +58,13 @@ export function buildInterpreter(
   const walker = defineWalk(module)
   const access = defineAccess(module, walker, imports)
   const flags = defineFlags(module)
-  const dispatch = defineDispatch(module, hotAfter)
+  const events = declareEvents(module)
+  const dispatch = defineDispatch(module, hotAfter, { ...access, ...events })
   const legacyLinear = defineLegacyLinear(module)
-  const routines = new Map<string, Callable>(
-    Object.entries({ ...access, ...defineThrough(module, access), ...flags, legacyLinear }),
-  )
+  const routines = new Map<string, Callable>(Object.entries({ ...access, ...flags, legacyLinear }))
   for (const group of groups) group(module, routines)
-  const runtime: Runtime = { ...access, ...flags, ...dispatch, legacyLinear, host, routines }
+  defineEvents(module, events, { ...dispatch, deliverLong: routines.get('deliverLong')! })
+  const runtime: Runtime = { ...access, ...flags, ...dispatch, ...events, legacyLinear, host, routines }
   const elements = new Map<number, Callable>()
   defineInternal(module, runtime, elements)
   const tables = buildTables(instructions)
@@ -80,7 +72,7 @@ export function buildInterpreter(
   for (const source of sources) if (source) defineHandler(module, runtime, source, elements, hotAfter)
   module.table(elements.size + spare, dispatch.handlerType, elements)
   module.exportTable('handlers')
-  const exported = { walk: walker.walk, hostOf: walker.hostOf, dispatch: dispatch.dispatch }
+  const exported = { walk: walker.walk, hostOf: walker.hostOf, dispatch: dispatch.dispatch, ...events }
   for (const [name, callable] of Object.entries(exported)) module.export(name, callable)
   const flushTlb = defineFlushTlb(module)
   module.export('flushTlb', flushTlb)
@@ -165,13 +157,14 @@ function defineInternal(module: ModuleBuilder, runtime: Runtime, elements: Map<n
   internal(INTERNAL.cross, PLAIN, (u) => {
     const rip = u.select(u.state('i32', L.CODE_SIZE).eq(8), u.currentRip(), u.currentRip().and(0xffffffff))
     const next = linearOfRip(u, rip).and(-4096).add(4096)
-    const entry = codeTlbEntry(u, next)
-    const same = u.load('i32', entry, 8).eq(u.load('i32', u.uop, L.UOP_DISP))
-    u.if(u.load('i64', entry).eq(next).and(same), () => {
+    const map = u.call(runtime.findCode, next)
+    u.if(map.eq(u.load('i32', u.uop, L.UOP_DISP)).and(map.ne(0)), () => {
       const first = u.load('i32', u.uop, L.UOP_IMM)
       const handler = u.load('i32_16u', first, L.UOP_HANDLER)
       u.tailCallIndirect(runtime.handlerType, handler, [first, u.budget])
     })
+    // It will be fetched again, and fault again.
+    u.setState('i32', L.FAULT, 0)
     u.setState('i64', L.RIP, rip)
     u.setState('i32', L.BUDGET, u.budget)
     u.return(EXIT.decode)

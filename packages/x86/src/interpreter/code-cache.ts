@@ -1,7 +1,7 @@
 /**
  * Decoded code: micro-ops by page of RAM and code size.
  *
- * A code page has a map from offset to micro-op (64 pointers to sub-maps of 64). Decoding starts where control arrives and
+ * A code page has a map from offset to micro-op (64 pointers to sub-maps of 64), which CODE_MAPS names by page of RAM. Decoding starts where control arrives and
  * goes on to the end of the straight line. Micro-ops hold offsets, never addresses, so a page is decoded once however often
  * it is mapped. A write to decoded bytes makes the page's micro-ops stale: their handler is overwritten with one that looks
  * again, so even the next instruction is right. Space comes from an arena that is emptied when it is full.
@@ -73,16 +73,17 @@ export class CodeCache {
     this.#invalidated = options.invalidated ?? (() => {})
   }
 
-  /** The map of the code page at a host page (address of its first byte in RAM). */
-  page(host: number, codeSize: CodeSize): number {
-    return this.#page(host, codeSize).map
+  /** From now on CODE_MAPS has the code page at a host page (address of its first byte in RAM) for this code size. */
+  offer(host: number, codeSize: CodeSize): void {
+    this.#words[(L.CODE_MAPS >> 2) + host / PAGE] = this.#page(host, codeSize).map
   }
 
   #page(host: number, codeSize: CodeSize): CodePage {
     const key = (host / PAGE) * 16 + codeSize
     const known = this.#pages.get(key)
     if (known) return known
-    const map = this.#allocate(L.CODE_PAGE_SUBMAPS * 4)
+    const map = this.#allocate(L.CODE_PAGE_BYTES)
+    this.#words[(map + L.CODE_PAGE_SIZE_AT) >> 2] = codeSize
     const page = { map, host, codeSize, runs: [], marks: new Uint8Array(64) }
     this.#pages.set(key, page)
     this.#byMap.set(map, page)
@@ -114,7 +115,10 @@ export class CodeCache {
   }
 
   flush(): void {
-    for (const page of this.#pages.values()) this.#codePages[page.host / PAGE] = 0
+    for (const { host } of this.#pages.values()) {
+      this.#codePages[host / PAGE] = 0
+      this.#words[(L.CODE_MAPS >> 2) + host / PAGE] = 0
+    }
     this.#pages.clear()
     this.#byMap.clear()
     this.#crossing.clear()

@@ -6,6 +6,7 @@ import { EXCEPTION } from '../state/registers.ts'
 import type { Expr } from '../wasm/code.ts'
 import type { LoadKind } from '../wasm/opcodes.ts'
 import { countHeat } from './heat.ts'
+import { INTERNAL } from './micro-op.ts'
 import { recordTarget } from './targets.ts'
 
 /** Handlers take the micro-op and the instructions left, and return an exit code. */
@@ -109,6 +110,9 @@ export class Handler extends Meaning {
   next(): void {
     this.#continueAt(this.uop.add(L.UOP_SIZE), this.load('i32_16u', this.uop, L.UOP_SIZE + L.UOP_HANDLER))
   }
+  nextIsSure(): Expr {
+    return this.load('i32_16u', this.uop, L.UOP_SIZE + L.UOP_HANDLER).gtU(INTERNAL.cross)
+  }
   /** The next micro-op of the same instruction: not charged. */
   nextMicroOp(): void {
     const handler = this.load('i32_16u', this.uop, L.UOP_SIZE + L.UOP_HANDLER)
@@ -152,7 +156,9 @@ export class Handler extends Meaning {
   }
 
   exit(code: number): void {
-    this.setState('i32', L.BUDGET, code === EXIT.fault ? this.budget : this.budget.sub(1))
+    if (code === EXIT.fault) return this.tailCall(this.runtime.fault, this.budget)
+    if (code === EXIT.dispatch) return this.tailCall(this.runtime.goOn, this.budget.sub(1))
+    this.setState('i32', L.BUDGET, this.budget.sub(1))
     this.return(code)
   }
 

@@ -2,15 +2,20 @@
 import * as L from '../state/layout.ts'
 import type { Code, Expr } from '../wasm/code.ts'
 
-/** Arrivals at a micro-op after which its code is hot. */
-export const HOT_AFTER = 3000
+/**
+ * Arrivals at a micro-op after which its code is hot: about when the time that the interpreter took for it is that which it takes to
+ * recompile it.
+ */
+export const HOT_AFTER = 10_000
 
 /** Entries of a region after which a larger one takes its place. */
-export const enlargeAfter = (hotAfter: number): number => Math.min(hotAfter * 7, 65_535)
+export const enlargeAfter = (hotAfter: number): number => Math.min(hotAfter, 65_535)
 
 const OFFSET_MASK = (L.HEAT_ENTRIES - 1) << 1
 /** Where the heat of a micro-op is. */
 export const heatPlace = (uop: number): number => L.HEAT + ((uop >>> 3) & OFFSET_MASK)
+
+export const entriesPlace = (uop: number): number => L.REGION_ENTRIES + ((uop >>> 3) & OFFSET_MASK)
 
 /** Counts an arrival; `whenHot` runs at the one that makes the code hot, and again each 65,536 later. */
 export function countHeat(c: Code, uop: Expr, hotAfter: number, whenHot: () => void): void {

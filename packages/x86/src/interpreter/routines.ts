@@ -1,5 +1,8 @@
-/** Routines that handlers share: flags, dispatch, branches, segment checks, TLB flushes. */
+/** Routines that handlers share: flags, dispatch, branches, segment checks. */
 
+import { TRANSLATE_FAULT } from '../mmu/access.ts'
+import { journal } from '../mmu/tlb.ts'
+import { ACCESS_FETCH, ACCESS_USER, WALK_GLOBAL, WALK_INFO } from '../mmu/walk.ts'
 import { EXIT } from '../state/exits.ts'
 import { ARITHMETIC, CF, FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_SUB } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
@@ -95,20 +98,39 @@ export interface DispatchRoutines {
   readonly handlerType: number
   readonly dispatch: Callable
   readonly branchSlow: Callable
+  readonly findCode: Callable
+}
+
+/** What `dispatch` needs: a page walk, and where a page fault of the fetch goes. */
+interface DispatchPieces {
+  readonly translate: Callable
+  readonly faultAtRip: Callable
 }
 
 /**
  * `dispatch(budget)` goes to RIP: through the code TLB to the code page, through its maps to the micro-op.
  * `branchSlow(uop, budget)` does a relative branch whose target is not linked yet, and links it.
+ * `findCode(linear)` gives the map of the code page at a linear address, as `findCodePage` says.
  */
-export function defineDispatch(module: ModuleBuilder, hotAfter: number | undefined): DispatchRoutines {
+export function defineDispatch(
+  module: ModuleBuilder,
+  hotAfter: number | undefined,
+  pieces: DispatchPieces,
+): DispatchRoutines {
   const handlerType = module.typeIndex(HANDLER_PARAMS, HANDLER_RESULTS)
   const dispatch = module.declare('dispatch', ['i32'], ['i32'])
-  module.define(dispatch, (c) => buildDispatch(c, handlerType, hotAfter))
+  const refill = module.func('refillCode', ['i64'], ['i32'], (c) => buildRefillCode(c, pieces.translate))
+  const findCode = module.func('findCode', ['i64'], ['i32'], (c) => {
+    const linear = c.param(0)
+    const entry = codeTlbEntry(c, linear)
+    c.if(c.load('i64', entry).eq(linear.and(-4096)), () => c.return(c.load('i32', entry, 8)))
+    c.return(c.call(refill, linear))
+  })
+  module.define(dispatch, (c) => buildDispatch(c, { ...pieces, handlerType, hotAfter, refill }))
   const branchSlow = module.func('branchSlow', HANDLER_PARAMS, HANDLER_RESULTS, (c) =>
     buildBranchSlow(c, handlerType, dispatch),
   )
-  return { handlerType, dispatch, branchSlow }
+  return { handlerType, dispatch, branchSlow, findCode }
 }
 
 /** Linear address of an instruction pointer. */
@@ -139,7 +161,45 @@ function uopAt(c: Code, page: Expr, linear: Expr): Expr {
   )
 }
 
-function buildDispatch(c: Code, handlerType: number, hotAfter: number | undefined): void {
+/** Results of `refillCode` that are no map: no code page is known, or a page fault is pending. */
+export const CODE_UNKNOWN = 0
+export const CODE_FAULT = -1
+
+/** The map of the code page at a linear address that the code TLB does not have, which gets it; or CODE_UNKNOWN or CODE_FAULT. */
+function buildRefillCode(c: Code, translate: Callable): void {
+  const linear = c.param(0)
+  const user = c.select(at(c, 'i32', L.CPL).eq(3), c.i32(ACCESS_FETCH | ACCESS_USER), ACCESS_FETCH)
+  const host = c.call(translate, linear, user)
+  c.if(host.eq(TRANSLATE_FAULT), () => c.return(CODE_FAULT))
+  c.if(host.ltS(0), () => c.return(CODE_UNKNOWN))
+  const map = c.load('i32', host.shrU(12).shl(2).wrap(), L.CODE_MAPS)
+  c.if(map.eqz(), () => c.return(CODE_UNKNOWN))
+  const codeSize = at(c, 'i32', L.CODE_SIZE)
+  c.if(c.load('i32', map, L.CODE_PAGE_SIZE_AT).ne(codeSize), () => c.return(CODE_UNKNOWN))
+  c.if(codeSize.ne(8), () => {
+    // The whole page must be in the segment.
+    const base = at(c, 'i64', L.SEG + L.CS * L.SEG_SIZE + L.SEG_BASE)
+    const start = linear.sub(base).and(0xffffffff)
+    const end = linear.or(4095).sub(base).and(0xffffffff)
+    const limit = at(c, 'i64_32u', L.SEG + L.CS * L.SEG_SIZE + L.SEG_LIMIT)
+    c.if(end.gtU(limit).or(end.ltU(start)), () => c.return(CODE_UNKNOWN))
+  })
+  const entry = codeTlbEntry(c, linear)
+  c.store('i64', entry, linear.and(-4096))
+  c.store('i32', entry, map, 8)
+  const global = at(c, 'i32', WALK_INFO).and(WALK_GLOBAL)
+  c.store('i32', entry, global.ne(0), 12)
+  c.if(global.eqz(), () => journal(c, entry))
+  c.return(map)
+}
+
+interface BuildDispatch extends DispatchPieces {
+  readonly handlerType: number
+  readonly hotAfter: number | undefined
+  readonly refill: Callable
+}
+
+function buildDispatch(c: Code, { handlerType, hotAfter, refill, faultAtRip }: BuildDispatch): void {
   const budget = c.param(0)
   const leave = (code: number) => {
     put(c, 'i32', L.BUDGET, budget)
@@ -149,8 +209,13 @@ function buildDispatch(c: Code, handlerType: number, hotAfter: number | undefine
   const rip = at(c, 'i64', L.RIP)
   const linear = linearOfRip(c, rip)
   const entry = codeTlbEntry(c, linear)
-  c.if(c.load('i64', entry).ne(linear.and(-4096)), () => leave(EXIT.decode))
-  const uop = uopAt(c, c.load('i32', entry, 8), linear)
+  const map = c.variable('i32', c.load('i32', entry, 8))
+  c.if(c.load('i64', entry).ne(linear.and(-4096)), () => {
+    map.set(c.call(refill, linear))
+    c.if(map.get().eq(CODE_FAULT), () => c.tailCall(faultAtRip, budget))
+    c.if(map.get().eq(CODE_UNKNOWN), () => leave(EXIT.decode))
+  })
+  const uop = uopAt(c, map.get(), linear)
   c.if(uop.eqz(), () => leave(EXIT.decode))
   put(c, 'i64', L.REGS + L.SLOT.ripBase * 8, rip.sub(linear.and(0xfff)))
   if (hotAfter !== undefined) countHeat(c, uop, hotAfter, () => leave(EXIT.hot))
@@ -223,73 +288,5 @@ export function defineLegacyLinear(module: ModuleBuilder): Callable {
     c.if(segment.eq(L.FS), () => base.set(at(c, 'i64', L.REGS + L.SLOT.fsBase * 8)))
     c.if(segment.eq(L.GS), () => base.set(at(c, 'i64', L.REGS + L.SLOT.gsBase * 8)))
     c.return(base.get().add(offset).and(0xffffffff))
-  })
-}
-
-/** flushTlb(keepGlobal). */
-export function defineFlushTlb(module: ModuleBuilder): Callable {
-  return module.func('flushTlb', ['i32'], [], (c) => {
-    c.if(c.param(0).eqz(), () => {
-      c.fillMemory(c.i32(L.TLB), 0xff, L.MMU_INDICES * L.TLB_SIZE + 2 * L.CODE_TLB_SIZE)
-      put(c, 'i32', L.LARGE_PAGES, 0)
-      c.return()
-    })
-    const sweep = (start: number, end: number, step: number, globalAt: number, tags: readonly number[]) => {
-      const entry = c.variable('i32', start)
-      c.while(
-        () => entry.get().ltU(end),
-        () => {
-          c.if(c.load('i32', entry.get(), globalAt).ne(1), () => {
-            for (const tag of tags) c.store('i64', entry.get(), -1, tag)
-          })
-          entry.set(entry.get().add(step))
-        },
-      )
-    }
-    const dataEnd = L.TLB + L.MMU_INDICES * L.TLB_SIZE
-    sweep(L.TLB, dataEnd, L.TLB_ENTRY_SIZE, L.TLB_GLOBAL, [L.TLB_READ, L.TLB_WRITE])
-    sweep(L.CODE_TLB, L.CODE_TLB + 2 * L.CODE_TLB_SIZE, L.CODE_TLB_ENTRY_SIZE, 12, [0])
-  })
-}
-
-/**
- * invalidatePage(): drops the translation of the address in SCRATCH. Where it may be a piece of a large page, whose other
- * pieces have entries of their own, everything goes.
- */
-export function defineInvalidatePage(module: ModuleBuilder, flushTlb: Callable): Callable {
-  return module.func('invalidatePage', [], [], (c) => {
-    const address = at(c, 'i64', L.SCRATCH)
-    const page = address.and(-4096)
-    c.if(address.ltS(0).or(at(c, 'i32', L.LARGE_PAGES)), () => {
-      c.call(flushTlb, 0)
-      c.return()
-    })
-    const index = address.wrap().shrU(12)
-    const data = index.and(L.TLB_ENTRIES - 1).mul(L.TLB_ENTRY_SIZE)
-    for (let mmu = 0; mmu < L.MMU_INDICES; mmu++) {
-      for (const tag of [L.TLB_READ, L.TLB_WRITE]) {
-        const where = L.TLB + mmu * L.TLB_SIZE + tag
-        c.if(c.load('i64', data, where).eq(page), () => c.store('i64', data, -1, where))
-      }
-    }
-    const code = index.and(L.CODE_TLB_ENTRIES - 1).mul(L.CODE_TLB_ENTRY_SIZE)
-    for (const where of [L.CODE_TLB, L.CODE_TLB + L.CODE_TLB_SIZE])
-      c.if(c.load('i64', code, where).eq(page), () => c.store('i64', code, -1, where))
-  })
-}
-
-/** protectPage(host page offset): takes away the write tags of a page that now holds code. */
-export function defineProtectPage(module: ModuleBuilder): Callable {
-  return module.func('protectPage', ['i32'], [], (c) => {
-    const entry = c.variable('i32', L.TLB)
-    c.while(
-      () => entry.get().ltU(L.TLB + L.MMU_INDICES * L.TLB_SIZE),
-      () => {
-        const tag = c.load('i64', entry.get(), L.TLB_WRITE)
-        const host = tag.wrap().add(c.load('i32', entry.get(), L.TLB_ADDEND))
-        c.if(tag.ne(-1).and(host.eq(c.param(0))), () => c.store('i64', entry.get(), -1, L.TLB_WRITE))
-        entry.set(entry.get().add(L.TLB_ENTRY_SIZE))
-      },
-    )
   })
 }

@@ -47,7 +47,10 @@ const CLI = instruction({
   },
 })
 
-/** Interrupts stay off for one more instruction. */
+/**
+ * Interrupts stay off for one more instruction. That is only to be seen where one is pending, or where something could be
+ * looked at before that instruction.
+ */
 const STI = instruction({
   mnemonic: 'sti',
   spec: 'SDM Vol. 2B, "STI—Set Interrupt Flag"',
@@ -58,8 +61,10 @@ const STI = instruction({
     const old = systemFlags(u)
     u.if(old.and(IF).eqz(), () => {
       setSystemFlags(u, old.or(IF))
-      u.setState('i32', L.SHADOW, 1)
-      u.finishAndLookAgain()
+      u.if(u.state('i32', L.INTERRUPT_PENDING).or(u.nextIsSure().eqz()), () => {
+        u.setState('i32', L.SHADOW, 1)
+        u.finishAndLookAgain()
+      })
     })
   },
 })

@@ -66,18 +66,22 @@ export interface Runtime {
   readonly arithmeticFlags: Callable
   readonly dispatch: Callable
   readonly branchSlow: Callable
+  readonly findCode: Callable
+  /** See interpreter/events.ts. */
+  readonly goOn: Callable
+  readonly fault: Callable
   /** Host call: host(operation) with arguments in SCRATCH; returns 0, or 1 when it raised a fault. */
   readonly host: Callable
   /** Named routines of instruction groups (soft float and the like). */
   readonly routines: ReadonlyMap<string, Callable>
 }
 
-export const LOAD_SIGNED: Record<number, LoadKind> = { 1: 'i64_8s', 2: 'i64_16s', 4: 'i64_32s', 8: 'i64' }
-export const LOAD_UNSIGNED: Record<number, LoadKind> = { 1: 'i64_8u', 2: 'i64_16u', 4: 'i64_32u', 8: 'i64' }
-export const STORE_KIND: Record<number, StoreKind> = { 1: 'i64_8', 2: 'i64_16', 4: 'i64_32', 8: 'i64' }
+const LOAD_SIGNED: Record<number, LoadKind> = { 1: 'i64_8s', 2: 'i64_16s', 4: 'i64_32s', 8: 'i64' }
+const LOAD_UNSIGNED: Record<number, LoadKind> = { 1: 'i64_8u', 2: 'i64_16u', 4: 'i64_32u', 8: 'i64' }
+const STORE_KIND: Record<number, StoreKind> = { 1: 'i64_8', 2: 'i64_16', 4: 'i64_32', 8: 'i64' }
 const RAM = 1
 
-export type Access = 'read' | 'write'
+type Access = 'read' | 'write'
 
 /** A memory access in two steps: the write is checked when the operand is read. */
 interface PendingWrite {
@@ -152,6 +156,8 @@ export abstract class Meaning extends Code {
   abstract currentRip(): Expr
   /** Goes on with the next instruction. */
   abstract next(): void
+  /** Nonzero (i32) where the next instruction surely runs before anything is looked at. */
+  abstract nextIsSure(): Expr
   /** Jumps to nextRip + relative operand. */
   abstract jumpRelative(operand: Operand): void
   /** Goes to RIP (already checked and stored). */
@@ -228,16 +234,16 @@ export abstract class Meaning extends Code {
   readForWrite(operand: Operand): Expr {
     if (operand.kind !== 'memory') return this.read(operand)
     const address = this.address(operand)
-    const { value, host } = this.modifyMemory(address, operand.size)
+    const { value, host } = this.#modifyMemory(address, operand.size)
     this.#pending.set(operand, { host, address })
     return value
   }
 
   /** Reads what will be written: sign-extended, and its host offset, or −1 where the store must take the slow path. */
-  protected modifyMemory(address: Expr, size: number): { value: Expr; host: Expr } {
+  #modifyMemory(address: Expr, size: number): { value: Expr; host: Expr } {
     const host = this.variable('i32')
     const value = this.variable('i64')
-    this.access(
+    this.#access(
       'write',
       address,
       size,
@@ -248,7 +254,7 @@ export abstract class Meaning extends Code {
       () => {
         host.set(-1)
         value.set(this.signExtend(this.call(this.runtime.slowLoadForWrite, address, size, this.uop), size))
-        this.exitOnFault()
+        this.exitOnAccessFault()
       },
     )
     return { value: value.get(), host: host.get() }
@@ -269,12 +275,12 @@ export abstract class Meaning extends Code {
     this.if(
       pending.host.ne(-1).likely(),
       () => this.store(STORE_KIND[operand.size]!, pending.host, value, 0, RAM),
-      () => this.storeSlowly(pending.address, operand.size, value),
+      () => this.#storeSlowly(pending.address, operand.size, value),
     )
   }
-  protected storeSlowly(address: Expr, size: number, value: Expr): void {
+  #storeSlowly(address: Expr, size: number, value: Expr): void {
     this.call(this.runtime.slowStore, address, value, size, this.uop)
-    this.exitOnFault()
+    this.exitOnAccessFault()
   }
 
   /** Linear address of a memory operand; computed once. */
@@ -324,14 +330,14 @@ export abstract class Meaning extends Code {
     const [kind, reinterpret] =
       operand.size === 4 ? (['f32', 'f32ReinterpretI32'] as const) : (['f64', 'f64ReinterpretI64'] as const)
     if (operand.kind === 'register') return this.load(kind, this.registerOffset(operand), L.XMM)
-    return this.loadMemoryAs(this.address(operand), operand.size, kind, (bits) =>
+    return this.#loadMemoryAs(this.address(operand), operand.size, kind, (bits) =>
       (kind === 'f32' ? bits.wrap() : bits).convert(reinterpret),
     )
   }
   /** The low 4 or 8 bytes of memory as a vector that is zero above. */
   readLowOfVector(operand: Operand): Expr {
     const kind = operand.size === 4 ? 'v128_32zero' : 'v128_64zero'
-    return this.loadMemoryAs(this.address(operand), operand.size, kind, (bits) =>
+    return this.#loadMemoryAs(this.address(operand), operand.size, kind, (bits) =>
       this.zero('v128').withLane('i64x2', 0, bits),
     )
   }
@@ -383,7 +389,7 @@ export abstract class Meaning extends Code {
 
   // ---- memory ----
 
-  protected tlbEntry(address: Expr): Expr {
+  #tlbEntry(address: Expr): Expr {
     return this.state('i32', L.TLB_BASE).add(
       address
         .wrap()
@@ -391,26 +397,18 @@ export abstract class Meaning extends Code {
         .and((L.TLB_ENTRIES - 1) << 5),
     )
   }
-  protected tlbHit(entry: Expr, access: Access, address: Expr, size: number): Expr {
+  #tlbHit(entry: Expr, access: Access, address: Expr, size: number): Expr {
     const tag = access === 'read' ? L.TLB_READ : L.TLB_WRITE
-    return this.load('i64', entry, tag).eq(this.pageOfLast(address, size)).likely()
-  }
-  /** The page of an access's last byte; an access that crosses a page then hits no TLB entry of its first. */
-  protected pageOfLast(address: Expr, size: number): Expr {
-    return (size > 1 ? address.add(size - 1) : address).and(-4096)
+    // An access that crosses a page misses: the entry of its first byte never holds the page of its last.
+    const last = size > 1 ? address.add(size - 1) : address
+    return this.load('i64', entry, tag).eq(last.and(-4096)).likely()
   }
 
   /** Goes to `hit` with the host offset where the TLB translates the access, else to `miss`. */
-  protected access(
-    access: Access,
-    address: Expr,
-    size: number,
-    hit: (host: Expr) => void,
-    miss: () => void,
-  ): void {
-    const entry = this.tlbEntry(address)
+  #access(access: Access, address: Expr, size: number, hit: (host: Expr) => void, miss: () => void): void {
+    const entry = this.#tlbEntry(address)
     this.if(
-      this.tlbHit(entry, access, address, size),
+      this.#tlbHit(entry, access, address, size),
       () => hit(address.wrap().add(this.load('i32', entry, L.TLB_ADDEND))),
       miss,
     )
@@ -419,7 +417,7 @@ export abstract class Meaning extends Code {
   /** Loads `size` bytes (1, 2, 4, 8) at a linear address. */
   loadMemory(address: Expr, size: number, { signed = false, stack = false } = {}): Expr {
     const value = this.variable('i64')
-    this.access(
+    this.#access(
       'read',
       address,
       size,
@@ -427,71 +425,71 @@ export abstract class Meaning extends Code {
       () => {
         const loaded = this.call(this.runtime.slowLoad, address, size | (stack ? 0x100 : 0), this.uop)
         value.set(signed ? this.signExtend(loaded, size) : loaded)
-        this.exitOnFault()
+        this.exitOnAccessFault()
       },
     )
     return value.get()
   }
 
   /** Loads `size` bytes as something else than an integer; `convert` makes it of what the slow path gives. */
-  protected loadMemoryAs(address: Expr, size: number, kind: LoadKind, convert: (bits: Expr) => Expr): Expr {
+  #loadMemoryAs(address: Expr, size: number, kind: LoadKind, convert: (bits: Expr) => Expr): Expr {
     const value = this.variable(LOAD[kind][0])
-    this.access(
+    this.#access(
       'read',
       address,
       size,
       (host) => value.set(this.load(kind, host, 0, RAM)),
       () => {
         value.set(convert(this.call(this.runtime.slowLoad, address, size, this.uop)))
-        this.exitOnFault()
+        this.exitOnAccessFault()
       },
     )
     return value.get()
   }
 
   storeMemory(address: Expr, size: number, value: Expr, { stack = false } = {}): void {
-    this.access(
+    this.#access(
       'write',
       address,
       size,
       (host) => this.store(STORE_KIND[size]!, host, value, 0, RAM),
       () => {
         this.call(this.runtime.slowStore, address, value, size | (stack ? 0x100 : 0), this.uop)
-        this.exitOnFault()
+        this.exitOnAccessFault()
       },
     )
   }
 
   loadMemory128(address: Expr): Expr {
     const value = this.variable('v128')
-    this.access(
+    this.#access(
       'read',
       address,
       16,
       (host) => value.set(this.load('v128', host, 0, RAM)),
       () => {
         value.set(this.call(this.runtime.slowLoad128, address, this.uop))
-        this.exitOnFault()
+        this.exitOnAccessFault()
       },
     )
     return value.get()
   }
   storeMemory128(address: Expr, value: Expr): void {
-    this.access(
+    this.#access(
       'write',
       address,
       16,
       (host) => this.store('v128', host, value, 0, RAM),
       () => {
         this.call(this.runtime.slowStore128, address, value, this.uop)
-        this.exitOnFault()
+        this.exitOnAccessFault()
       },
     )
   }
 
   loadMemory256(address: Expr): Expr[] {
     const [low, high] = [this.variable('v128'), this.variable('v128')]
-    this.access(
+    this.#access(
       'read',
       address,
       32,
@@ -501,15 +499,15 @@ export abstract class Meaning extends Code {
       },
       () => {
         low.set(this.call(this.runtime.slowLoad128, address, this.uop))
-        this.exitOnFault()
+        this.exitOnAccessFault()
         high.set(this.call(this.runtime.slowLoad128, address.add(16), this.uop))
-        this.exitOnFault()
+        this.exitOnAccessFault()
       },
     )
     return [low.get(), high.get()]
   }
   storeMemory256(address: Expr, low: Expr, high: Expr): void {
-    this.access(
+    this.#access(
       'write',
       address,
       32,
@@ -519,24 +517,24 @@ export abstract class Meaning extends Code {
       },
       () => {
         this.routine('slowStore256', address, low, high, this.uop)
-        this.exitOnFault()
+        this.exitOnAccessFault()
       },
     )
   }
 
   /** Faults now if `size` bytes at the address cannot be written; changes nothing. */
   probeWrite(address: Expr, size: number): void {
-    const entry = this.tlbEntry(address)
-    this.if(this.tlbHit(entry, 'write', address, size).eqz().unlikely(), () => {
+    const entry = this.#tlbEntry(address)
+    this.if(this.#tlbHit(entry, 'write', address, size).eqz().unlikely(), () => {
       this.call(this.runtime.slowLoadForWrite, address, size, this.uop)
-      this.exitOnFault()
+      this.exitOnAccessFault()
     })
   }
 
   /** Host offset of a linear address when reads (or writes) of `size` bytes hit the TLB, else −1. */
   hostAddress(address: Expr, size: number, access: Access): Expr {
-    const entry = this.tlbEntry(address)
-    const hit = this.tlbHit(entry, access, address, size)
+    const entry = this.#tlbEntry(address)
+    const hit = this.#tlbHit(entry, access, address, size)
     return this.select(hit, address.wrap().add(this.load('i32', entry, L.TLB_ADDEND)), -1)
   }
 
@@ -721,6 +719,10 @@ export abstract class Meaning extends Code {
     this.setState('i32', L.CURRENT_UOP, this.uop)
     this.exit(EXIT.fault)
   }
+  /** After a slow path of a memory access, which has noted the micro-op. */
+  protected exitOnAccessFault(): void {
+    this.exitOnFault()
+  }
   exitOnFault(): void {
     this.if(this.state('i32', L.FAULT).unlikely(), () => {
       this.setState('i32', L.CURRENT_UOP, this.uop)
@@ -789,7 +791,7 @@ export abstract class Meaning extends Code {
     return this.state('i64', L.SCRATCH + index * 8)
   }
 
-  /** Ends the instruction and looks again at the mode, interrupts and RIP. */
+  /** Ends the instruction and looks again at the mode, interrupts and RIP; leaves WebAssembly only where that is needed. */
   finishAndLookAgain(): void {
     this.setState('i64', L.RIP, this.nextRip())
     this.exit(EXIT.dispatch)

@@ -89,7 +89,7 @@ const PUSHF = instruction({
   },
 })
 
-/** What POPF may change grows with privilege; interrupts, single steps and alignment checks need a new look. */
+/** What POPF may change grows with privilege; interrupts and single steps need a new look. */
 const POPF = instruction({
   mnemonic: 'popf',
   spec: 'SDM Vol. 2B, "POPF/POPFD/POPFQ—Pop Stack Into EFLAGS Register"',
@@ -108,14 +108,9 @@ const POPF = instruction({
     u.stackAdjust(size)
     u.flagsExplicit(value.and(0x8d5))
     u.setState('i32', L.RFLAGS_SYSTEM, system)
-    const changed = system
-      .xor(old)
-      .and(TF | AC)
-      .or(system.and(old.not()).and(IF))
-    u.if(changed.or(system.and(TF)), () => {
-      u.routine('updateMode')
-      u.finishAndLookAgain()
-    })
+    u.if(system.xor(old).and(AC), () => u.routine('updateMode'))
+    const opens = system.and(old.not()).and(IF).ne(0).and(u.state('i32', L.INTERRUPT_PENDING))
+    u.if(opens.or(system.and(TF)), () => u.finishAndLookAgain())
   },
 })
 

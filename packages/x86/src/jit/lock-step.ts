@@ -46,11 +46,6 @@ const PRIVATE: readonly (readonly [number, number])[] = [
   [L.CURRENT_UOP, 4],
   [L.BUDGET, 4],
   [L.FAULT_NOTE, 4],
-  [L.ACCESS_PAGE, 8],
-  [L.ACCESS_READABLE, 8],
-  [L.ACCESS_WRITABLE, 8],
-  [L.ACCESS_ADDEND, 4],
-  [L.ACCESS_HOST, 4],
   [L.REPEAT_SPENT, 4],
   [L.FAULT_ERROR, 4],
   [L.FAULT_ADDRESS, 8],
@@ -62,6 +57,9 @@ const PRIVATE: readonly (readonly [number, number])[] = [
   [L.SCRATCH, 64],
   [L.EXIT_REQUEST, 4],
   [L.LARGE_PAGES, 4],
+  [L.INTERRUPT_PENDING, 4],
+  [L.FAULTS, 4],
+  [L.TLB_JOURNAL_LENGTH, 4],
 ]
 
 export class LockStepCpu {

@@ -1,7 +1,7 @@
 /** The recompiler: plans regions of hot code, has them made, and enters them where the interpreter finds them. */
 import type { InterpreterModule } from '../interpreter/build.ts'
 import type { CodeCache } from '../interpreter/code-cache.ts'
-import { enlargeAfter, heatPlace } from '../interpreter/heat.ts'
+import { enlargeAfter, entriesPlace, heatPlace } from '../interpreter/heat.ts'
 import { isOrdinaryControl } from '../isa/float-lanes.ts'
 import * as L from '../state/layout.ts'
 import { isCompilable } from './compilable.ts'
@@ -21,6 +21,11 @@ const MAX_BYTES = 32 << 20
  */
 const FAILURES = 64
 const FAILURE_INSTRUCTIONS = 20_000
+/**
+ * A small region becomes a large one when so few instructions, on average, run from one of its entries to the next: then it is
+ * a part of a loop. One that is entered now and then would load and store more than it runs.
+ */
+const LOOP_INSTRUCTIONS = 300
 /** How often a region begins to speculate again because MXCSR has become ordinary. */
 const RETURNS = 3
 
@@ -37,6 +42,8 @@ interface Region {
   /** Instructions that were left to the interpreter, since when. */
   failures: number
   since: number
+  /** Instructions retired when its entries began to be counted. */
+  counted: number
 }
 
 /** A region that waits to be made, or is being made. */
@@ -63,6 +70,7 @@ export class Recompiler {
   readonly #warm: number
   readonly #env: Record<string, unknown>
   readonly #worker: RegionWorker
+  readonly #retired: () => number
   readonly #compilable: (boolean | undefined)[] = []
   /** In the order in which they were entered. */
   readonly #regions = new Map<number, Region>()
@@ -93,10 +101,13 @@ export class Recompiler {
     exports: Record<string, unknown>
     cache: CodeCache
     hotAfter: number
+    /** Instructions that the CPU has run. */
+    retired: () => number
     worker?: RegionWorker | undefined
   }) {
     const { interpreter, exports, model } = options
     this.#hotAfter = options.hotAfter
+    this.#retired = options.retired
     this.#warm = options.hotAfter >> 4
     this.#interpreter = interpreter
     this.#engine = new DataView(options.engineMemory.buffer)
@@ -147,8 +158,9 @@ export class Recompiler {
     const codeSize = this.#cache.codeSizeOf(spot.map)
     const head = this.#cache.lookUp(spot.map, spot.offset)
     if (codeSize === undefined || codeSize === 2 || head === 0) return undefined
-    const extent = this.#regions.has(head) ? 'large' : 'small'
-    if (this.#regions.get(head)?.extent === 'large' || this.#waiting.has(head)) return undefined
+    const known = this.#regions.get(head)
+    if (this.#waiting.has(head) || (known && !this.#isToGrow(known))) return undefined
+    const extent = known ? 'large' : 'small'
     if (this.#inWork.some(({ plan, isStale }) => plan.head === head && !isStale)) return undefined
     const maps = new Map<number, number>([[0, spot.map]])
     const mapOf = (page: number): number => {
@@ -175,6 +187,15 @@ export class Recompiler {
         extent === 'small' && this.#isRegion(this.#engine.getUint16(uop + L.UOP_HANDLER, true)),
     }
     return planRegion(source, spot.offset, { extent, floats: this.#floats.get(head)?.mode ?? 'speculate' })
+  }
+
+  #isToGrow(region: Region): boolean {
+    const entries = enlargeAfter(this.#hotAfter)
+    const ran = this.#retired() - region.counted
+    if (region.extent === 'small' && ran <= entries * LOOP_INSTRUCTIONS) return true
+    region.counted = this.#retired()
+    this.#engine.setUint16(entriesPlace(region.head), 0, true)
+    return false
   }
 
   #postBatch(): void {
@@ -205,7 +226,9 @@ export class Recompiler {
       maps: [...maps.values()],
       failures: 0,
       since: 0,
+      counted: this.#retired(),
     }
+    this.#engine.setUint16(entriesPlace(head), 0, true)
     this.#table.set(slot, entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
     this.#regions.set(head, region)

@@ -14,18 +14,9 @@ import { Handler } from '../interpreter/handler.ts'
 import { countEntry } from '../interpreter/heat.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
 import { isOrdinary, requireOrdinary, requirePlain, scalarFloats } from '../isa/float-lanes.ts'
-import {
-  type Access,
-  LOAD_SIGNED,
-  LOAD_UNSIGNED,
-  type Operand,
-  type Runtime,
-  STORE_KIND,
-  type Variant,
-} from '../isa/meaning.ts'
+import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
 import type { Speculation } from '../isa/speculation.ts'
-import { FAULT_SPECULATION, STACK_ACCESS } from '../mmu/access.ts'
-import type { THROUGH } from '../mmu/through.ts'
+import { FAULT_SPECULATION } from '../mmu/access.ts'
 import { EXIT } from '../state/exits.ts'
 import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
@@ -38,7 +29,7 @@ import {
   type Statement,
   type Variable,
 } from '../wasm/code.ts'
-import { LOAD, type LoadKind, type StoreKind } from '../wasm/opcodes.ts'
+import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
 import { commonFloats, FloatFacts, type FloatKnowledge, type Wishes } from './float-facts.ts'
 import type { FloatMode, Plan } from './plan.ts'
 
@@ -119,9 +110,6 @@ const LEAVE_TO_RIP = 0
 const LEAVE_SLICE = 2
 const LEAVE_UNDONE = 4
 const LOCAL_GET = 0x20
-const RAM = 1
-const MAX_WINDOWS = 24
-const STACK_POINTER = 4
 const PLAIN: Variant = { size: 4, mode: 'long', memory: false, repeat: 'none', addressSize: 8 }
 
 export class RegionCode extends Handler {
@@ -145,10 +133,6 @@ export class RegionCode extends Handler {
   readonly #leavePage: Variable
   readonly #epochs: Epoch[] = []
   #tlbBase: Variable | undefined
-  readonly #windows = new Map<string, Window>()
-  /** The windows of addresses of the instruction at work. */
-  readonly #windowOf = new Map<Expr, Window>()
-  #eaWindow: Window | undefined
   readonly #faultLabel = new Label()
   readonly #leaveLabel = new Label()
   readonly #leaveUop: Variable
@@ -217,8 +201,7 @@ export class RegionCode extends Handler {
       this.statement({ kind: 'block', label: this.#faultLabel, body: fault })
       const note = super.load('i32', this.i32(0), L.FAULT_NOTE)
       this.#spill(this.#base.get().add(note.shrS(16).shl(12).extendS()))
-      this.setRaw('i32', L.BUDGET, this.#budget.get().sub(note.and(0xffff)))
-      super.return(EXIT.fault)
+      this.tailCall(this.runtime.fault, this.#budget.get().sub(note.and(0xffff)))
     })
     this.statement({ kind: 'block', label: this.#leaveLabel, body: leave })
     // To the micro-op in `leaveUop`, or to RIP where there is none.
@@ -289,10 +272,6 @@ export class RegionCode extends Handler {
     }
     this.#base.set(base)
     this.#tlbBase?.set(word(L.TLB_BASE))
-    for (const window of this.#windows.values()) {
-      window.readable.set(0)
-      window.writable.set(0)
-    }
     this.#slotVariables.forEach((variable, slot) => {
       variable?.set(super.load('i64', at, L.REGS + slot * 8))
     })
@@ -401,7 +380,6 @@ export class RegionCode extends Handler {
   instruction(place: Place, variant: Variant, address: number | undefined, build: () => void): void {
     this.variant = variant
     this.nextInstruction()
-    this.#windowOf.clear()
     this.#setPlace(place)
     this.#charged++
     if (address !== undefined) this.#addressMicroOp(address)
@@ -428,7 +406,6 @@ export class RegionCode extends Handler {
     const raw = this.rawAddress()
     const kind = microOps.getUint16(uop + L.UOP_HANDLER, true)
     this.#slots[L.SLOT.ea] = this.#linearOf(kind, raw, microOps.getInt32(uop + L.UOP_IMM, true))
-    this.#eaWindow = this.#windowFor(this.#windowKey())
     this.#fields = own
   }
 
@@ -459,178 +436,9 @@ export class RegionCode extends Handler {
   }
 
   override segmentAddress(segment: number | Expr, offset: Expr, size: number, write: boolean): Expr {
-    if (segment === L.SS) {
-      const address = this.long ? offset : this.#flatLinear(L.SS, offset.and(0xffffffff), write)
-      const window = this.#windowFor(`${STACK_POINTER}`)
-      if (window) this.#windowOf.set(address, window)
-      return address
-    }
     if (this.long) return super.segmentAddress(segment, offset, size, write)
     const number = typeof segment === 'number' ? segment : Number(segment.immediate)
     return this.#flatLinear(number, offset.and(0xffffffff), write)
-  }
-
-  // ---- memory ----
-
-  /**
-   * Accesses whose addresses are mostly in one page share a window: the page, and where it is in RAM, in locals. The TLB is
-   * asked where an access is outside. What the TLB said stays true while the region runs: no instruction in it changes a
-   * translation.
-   */
-  #windowFor(key: string | undefined): Window | undefined {
-    if (key === undefined) return undefined
-    const known = this.#windows.get(key)
-    if (known || this.#windows.size === MAX_WINDOWS) return known
-    const window = {
-      page: this.variable('i64'),
-      readable: this.variable('i64'),
-      writable: this.variable('i64'),
-      addend: this.variable('i32'),
-    }
-    this.#windows.set(key, window)
-    return window
-  }
-  /** By the base register; addresses known but for the base, by their page. An index goes anywhere. */
-  #windowKey(): string | undefined {
-    const { microOps } = this.#inputs
-    const at = this.#fields
-    const [base, index] = [microOps.getUint8(at + L.UOP_BASE) >> 3, microOps.getUint8(at + L.UOP_INDEX) >> 3]
-    const { zero, ripBase, ea, fsBase, gsBase } = L.SLOT
-    if (base === ea) return undefined
-    const isSegment = index === fsBase || index === gsBase
-    if (index !== zero && !isSegment && base !== STACK_POINTER) return undefined
-    if (base !== zero && base !== ripBase) return `${base}`
-    const page = microOps.getInt32(at + L.UOP_DISP, true) >> 12
-    return `${base} ${isSegment ? index : ''} ${base === ripBase ? page + this.#page : page}`
-  }
-  protected override memoryAddress(): Expr {
-    const address = super.memoryAddress()
-    const isEa = this.#inputs.microOps.getUint8(this.#fields + L.UOP_BASE) === L.SLOT.ea * 8
-    const window = isEa ? this.#eaWindow : this.#windowFor(this.#windowKey())
-    if (window) this.#windowOf.set(address, window)
-    return address
-  }
-
-  /** `hit` with the host offset where the window or the TLB has it, else `through` one of the routines of mmu/through.ts. */
-  #access(
-    access: Access,
-    address: Expr,
-    size: number,
-    hit: (host: Expr) => void,
-    through: (note: Expr) => void,
-  ): void {
-    const window = this.#windowOf.get(address)
-    const missed = () => {
-      through(this.i32(this.#note))
-      if (window) {
-        window.page.set(super.load('i64', this.i32(0), L.ACCESS_PAGE))
-        window.readable.set(super.load('i64', this.i32(0), L.ACCESS_READABLE))
-        window.writable.set(super.load('i64', this.i32(0), L.ACCESS_WRITABLE))
-        window.addend.set(super.load('i32', this.i32(0), L.ACCESS_ADDEND))
-      }
-      super.branchIf(this.#faultTarget(), super.load('i32', this.i32(0), L.FAULT).unlikely())
-    }
-    if (window) {
-      const bytes = access === 'read' ? window.readable : window.writable
-      const inWindow = address.sub(window.page.get()).ltU(bytes.get()).likely()
-      return this.if(inWindow, () => hit(address.wrap().add(window.addend.get())), missed)
-    }
-    const entry = this.tlbEntry(address)
-    const host = () => address.wrap().add(super.load('i32', entry, L.TLB_ADDEND))
-    this.if(this.tlbHit(entry, access, address, size), () => hit(host()), missed)
-  }
-  #through(name: (typeof THROUGH)[number], ...args: Operandish[]): Expr {
-    return this.call(this.runtime.routines.get(name)!, ...args)
-  }
-
-  override loadMemory(address: Expr, size: number, { signed = false, stack = false } = {}): Expr {
-    const value = this.variable('i64')
-    const kind = (signed ? LOAD_SIGNED : LOAD_UNSIGNED)[size]!
-    this.#access(
-      'read',
-      address,
-      size,
-      (host) => value.set(super.load(kind, host, 0, RAM)),
-      (note) => {
-        const loaded = this.#through(
-          'readThrough',
-          address,
-          size | (stack ? STACK_ACCESS : 0),
-          this.uop,
-          note,
-        )
-        value.set(signed ? this.signExtend(loaded, size) : loaded)
-      },
-    )
-    return value.get()
-  }
-  protected override loadMemoryAs(
-    address: Expr,
-    size: number,
-    kind: LoadKind,
-    convert: (bits: Expr) => Expr,
-  ): Expr {
-    const value = this.variable(LOAD[kind][0])
-    this.#access(
-      'read',
-      address,
-      size,
-      (host) => value.set(super.load(kind, host, 0, RAM)),
-      (note) => value.set(convert(this.#through('readThrough', address, size, this.uop, note))),
-    )
-    return value.get()
-  }
-  override storeMemory(address: Expr, size: number, value: Expr, { stack = false } = {}): void {
-    this.#access(
-      'write',
-      address,
-      size,
-      (host) => super.store(STORE_KIND[size]!, host, value, 0, RAM),
-      (note) =>
-        this.#through('writeThrough', address, value, size | (stack ? STACK_ACCESS : 0), this.uop, note),
-    )
-  }
-  protected override modifyMemory(address: Expr, size: number): { value: Expr; host: Expr } {
-    const host = this.variable('i32')
-    const value = this.variable('i64')
-    this.#access(
-      'write',
-      address,
-      size,
-      (at) => {
-        host.set(at)
-        value.set(super.load(LOAD_SIGNED[size]!, at, 0, RAM))
-      },
-      (note) => {
-        value.set(this.signExtend(this.#through('modifyThrough', address, size, this.uop, note), size))
-        host.set(super.load('i32', this.i32(0), L.ACCESS_HOST))
-      },
-    )
-    return { value: value.get(), host: host.get() }
-  }
-  protected override storeSlowly(address: Expr, size: number, value: Expr): void {
-    this.#through('writeThrough', address, value, size, this.uop, this.#note)
-    super.branchIf(this.#faultTarget(), super.load('i32', this.i32(0), L.FAULT).unlikely())
-  }
-  override loadMemory128(address: Expr): Expr {
-    const value = this.variable('v128')
-    this.#access(
-      'read',
-      address,
-      16,
-      (host) => value.set(super.load('v128', host, 0, RAM)),
-      (note) => value.set(this.#through('readThrough128', address, this.uop, note)),
-    )
-    return value.get()
-  }
-  override storeMemory128(address: Expr, value: Expr): void {
-    this.#access(
-      'write',
-      address,
-      16,
-      (host) => super.store('v128', host, value, 0, RAM),
-      (note) => this.#through('writeThrough128', address, value, this.uop, note),
-    )
   }
 
   // ---- places in engine memory ----
@@ -1120,6 +928,10 @@ export class RegionCode extends Handler {
     super.branch(this.#faultTarget())
     this.#ended = true
   }
+  protected override exitOnAccessFault(): void {
+    this.setRaw('i32', L.FAULT_NOTE, this.#note)
+    super.branchIf(this.#faultTarget(), super.load('i32', this.i32(0), L.FAULT).unlikely())
+  }
   /** See L.FAULT_NOTE. The driver charges the instruction that faults. */
   get #note(): number {
     return (this.#charged - 1) | (this.#page << 16)
@@ -1249,16 +1061,6 @@ interface Epoch {
   readonly flags: Flags
   readonly label: Label
   used: boolean
-}
-
-/** A page that many accesses are in: see `#windowFor`. */
-interface Window {
-  readonly page: Variable
-  /** Bytes from the page's start where an access may begin: none where the page may not be read or written. */
-  readonly readable: Variable
-  readonly writable: Variable
-  /** From linear address to host offset. */
-  readonly addend: Variable
 }
 
 interface Arm {

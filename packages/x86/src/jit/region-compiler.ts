@@ -111,6 +111,6 @@ export class RegionCompiler {
       module.defineWith(callable, region)
       module.export(`${i}`, callable)
     }
-    return module.build()
+    return module.build({ optimized: plans.every(({ extent }) => extent === 'large') })
   }
 }

@@ -10,6 +10,7 @@ import { EFER_LMA, EXCEPTION } from '../state/registers.ts'
 import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
+import { journal } from './tlb.ts'
 import {
   ACCESS_AC,
   ACCESS_FETCH,
@@ -136,9 +137,22 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
         c.call(storeWith, c.param(0).add(half * 16 + lane * 8), value.lane('i64x2', lane), 8, access)
   })
   const systemLoad = module.func('systemLoad', ['i64', 'i32'], ['i64'], (c) => {
+    const [address, size] = [c.param(0), c.param(1)]
+    const entry = systemEntry(address)
+    const last = address.add(size.sub(1).extendU())
+    c.if(size.eq(8).and(c.load('i64', entry, L.TLB_READ).eq(last.and(-4096))), () =>
+      c.return(c.load('i64', address.wrap().add(c.load('i32', entry, L.TLB_ADDEND)), 0, RAM)),
+    )
     c.return(c.call(loadWith, c.param(0), c.param(1), ACCESS_AC))
   })
   const systemStore = module.func('systemStore', ['i64', 'i64', 'i32'], [], (c) => {
+    const [address, size] = [c.param(0), c.param(2)]
+    const entry = systemEntry(address)
+    const last = address.add(size.sub(1).extendU())
+    c.if(size.eq(8).and(c.load('i64', entry, L.TLB_WRITE).eq(last.and(-4096))), () => {
+      c.store('i64', address.wrap().add(c.load('i32', entry, L.TLB_ADDEND)), c.param(1), 0, RAM)
+      c.return()
+    })
     // No instruction's own store: recompiled code is not at work.
     c.store('i32', c.i32(0), 0, L.CURRENT_UOP)
     c.call(storeWith, c.param(0), c.param(1), c.param(2), ACCESS_AC)
@@ -154,6 +168,15 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
     systemLoad,
     systemStore,
   }
+}
+
+/** The entry for an address in the TLB that system accesses fill. */
+function systemEntry(address: Expr): Expr {
+  const index = address
+    .wrap()
+    .shrU(7)
+    .and((L.TLB_ENTRIES - 1) << 5)
+  return index.add(L.TLB + L.MMU_SUPERVISOR_AC * L.TLB_SIZE)
 }
 
 /** watch(address, size, write): notes the data breakpoints that the access hits. SDM Vol. 3B, "Debug Registers". */
@@ -225,6 +248,11 @@ function fillTlb(c: Code, address: Expr, access: Expr, host: Expr): void {
       .and((L.TLB_ENTRIES - 1) << 5),
   )
   const page = address.and(-4096)
+  const isNoted = c
+    .load('i64', entry, L.TLB_READ)
+    .eq(page)
+    .and(c.load('i32', entry, L.TLB_GLOBAL).ne(1))
+  c.if(info.and(WALK_GLOBAL).or(isNoted).eqz(), () => journal(c, entry))
   const hasCode = c.load('i32_8u', host.shrU(12).wrap(), L.CODE_PAGES)
   const writable = info.and(WALK_WRITABLE).ne(0).and(hasCode.eqz())
   c.store('i64', entry, page, L.TLB_READ)

@@ -46,7 +46,7 @@ export const RFLAGS_SYSTEM = slot(4)
 
 /** RIP where it is known exactly: on entry to and exit from the engine, and for a dispatch. */
 export const RIP = slot(8)
-/** The micro-op that runs (or faulted); says RIP together with `SLOT.ripBase`. */
+/** The micro-op that runs (or faulted); says RIP together with `SLOT.ripBase`. 0 where RIP itself is exact. */
 export const CURRENT_UOP = slot(4)
 /** Instructions left in the slice, on exit. */
 export const BUDGET = slot(4)
@@ -62,12 +62,6 @@ export const FAULT_ADDRESS = slot(8)
 
 /** Where recompiled code faults: instructions to charge, and in the upper half the page, in pages from the region's base. */
 export const FAULT_NOTE = slot(4)
-/** What recompiled code is told of an access that it did not do itself: see mmu/through.ts. */
-export const ACCESS_PAGE = slot(8)
-export const ACCESS_READABLE = slot(8)
-export const ACCESS_WRITABLE = slot(8)
-export const ACCESS_ADDEND = slot(4)
-export const ACCESS_HOST = slot(4)
 
 export const CPL = slot(4)
 /** 2, 4 or 8: code segment's default operand size in bytes; 8 in 64-bit mode. */
@@ -171,6 +165,21 @@ export const VEX_BLOCKED = slot(4)
 export const AVX_BLOCKED = slot(4)
 /** Physical-address bits that must be zero in a paging entry. */
 export const PHYSICAL_RESERVED = slot(8)
+/** The code size that each code TLB is for: user, supervisor. */
+export const CODE_TLB_CODE_SIZES = slot(8)
+/** 1 while the pins have an interrupt, as last seen: before each entry, and after each call of theirs. */
+export const INTERRUPT_PENDING = slot(4)
+/** 1 where exceptions go to TypeScript before they are delivered. */
+export const INTERCEPTED = slot(4)
+/** Events delivered; and how many of the slice's budget went to faults, which are no instructions that ran. */
+export const EVENTS = slot(4)
+export const FAULTS = slot(4)
+/** The last exception: vector + 1, error code, RIP. */
+export const LAST_FAULT = slot(4)
+export const LAST_FAULT_ERROR = slot(4)
+export const LAST_FAULT_RIP = slot(8)
+/** Entries in TLB_JOURNAL. */
+export const TLB_JOURNAL_LENGTH = slot(4)
 export const STATE_END = next
 
 /**
@@ -193,18 +202,26 @@ export const MMU_SUPERVISOR_AC = 2
 export const MMU_USER_ALIGNED = 3
 export const MMU_INDICES = 4
 
-/** Code TLB: user and supervisor, 256 entries of 16 bytes: tag (i64), code page (i32), global (i32). */
-export const CODE_TLB_ENTRIES = 256
+/** Code TLB: user and supervisor, 1024 entries of 16 bytes: tag (i64), code page (i32), global (i32). */
+export const CODE_TLB_ENTRIES = 1024
 export const CODE_TLB_ENTRY_SIZE = 16
 export const CODE_TLB_SIZE = CODE_TLB_ENTRIES * CODE_TLB_ENTRY_SIZE
 export const CODE_TLB = TLB + MMU_INDICES * TLB_SIZE
 
+/** Addresses of the entries, of all these TLBs, that were filled with what is not global since the last flush; while they fit. */
+export const TLB_JOURNAL = CODE_TLB + 2 * CODE_TLB_SIZE
+export const TLB_JOURNAL_ENTRIES = 1024
+
 /** One byte per page of RAM: 1 while the page holds decoded code. Up to 4 GiB of RAM. */
-export const CODE_PAGES = CODE_TLB + 2 * CODE_TLB_SIZE
+export const CODE_PAGES = TLB_JOURNAL + TLB_JOURNAL_ENTRIES * 4
 export const CODE_PAGES_SIZE = 1 << 20
 
+/** For each page of RAM the map of its code page (of the code size used last), or 0. */
+export const CODE_MAPS = CODE_PAGES + CODE_PAGES_SIZE
+const CODE_MAPS_SIZE = 4 * CODE_PAGES_SIZE
+
 /** How often control arrived at a micro-op, for the recompiler: 16 bits each, by a hash of the micro-op's address. */
-export const HEAT = CODE_PAGES + CODE_PAGES_SIZE
+export const HEAT = CODE_MAPS + CODE_MAPS_SIZE
 export const HEAT_ENTRIES = 1 << 16
 const HEAT_SIZE = HEAT_ENTRIES * 2
 
@@ -229,8 +246,10 @@ const TARGETS_SIZE = TARGET_ROWS * TARGETS_OF_ROW * 8
 /** Micro-ops and the maps from page offset to micro-op; see interpreter/code-cache.ts. */
 export const ARENA = TARGETS + TARGETS_SIZE
 
-/** Code page: 64 pointers to sub-maps of 64 pointers to micro-ops. */
+/** The map of a code page: 64 pointers to sub-maps of 64 pointers to micro-ops, then the code size. */
 export const CODE_PAGE_SUBMAPS = 64
+export const CODE_PAGE_SIZE_AT = CODE_PAGE_SUBMAPS * 4
+export const CODE_PAGE_BYTES = CODE_PAGE_SIZE_AT + 16
 
 /** A micro-op. */
 export const UOP_SIZE = 16

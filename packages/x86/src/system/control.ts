@@ -21,6 +21,7 @@ import {
 } from '../state/registers.ts'
 import { type Core, isCanonical } from './core.ts'
 import type { CpuModel } from './model.ts'
+import { noticeInterrupts } from './ports.ts'
 
 const CR0_KNOWN = 0xe005003f | 0
 const MAXPHYADDR_HIGH = 0xff
@@ -57,7 +58,8 @@ export function writeControl(core: Core, model: CpuModel, register: number, low:
       return writeCr4(core, model, low, high)
     case 8:
       if (high !== 0 || low & ~15) core.fail(EXCEPTION.GP, 0)
-      return core.pins.writeTaskPriority(low)
+      core.pins.writeTaskPriority(low)
+      return noticeInterrupts(core)
     default:
       core.fail(EXCEPTION.UD)
   }
@@ -238,6 +240,7 @@ export function readMsr(core: Core, inert: InertMsrs, index: number): void {
     return give(low, high)
   }
   const outside = core.pins.readMsr(index)
+  noticeInterrupts(core)
   if (!outside) core.fail(EXCEPTION.GP, 0)
   give(outside.low, outside.high)
 }
@@ -264,18 +267,22 @@ export function writeMsr(core: Core, inert: InertMsrs, index: number, low: numbe
       core.tscAdjust = high * TWO32 + (low >>> 0)
       return
     case MSR.TSC_DEADLINE:
-      return writeOutside(core, index, value === 0 ? 0 : Math.max(value - core.tscAdjust, 1))
+      return writeDeadline(core, value === 0 ? 0 : Math.max(value - core.tscAdjust, 1))
   }
   if (isInert(index)) {
     inert.set(index, [low, high])
     return
   }
-  if (!core.pins.writeMsr(index, low >>> 0, high >>> 0)) core.fail(EXCEPTION.GP, 0)
+  writeOutside(core, index, low, high)
 }
 
-function writeOutside(core: Core, index: number, value: number): void {
+function writeDeadline(core: Core, value: number): void {
   const high = Math.floor(value / TWO32)
-  if (!core.pins.writeMsr(index, value - high * TWO32, high)) core.fail(EXCEPTION.GP, 0)
+  writeOutside(core, MSR.TSC_DEADLINE, value - high * TWO32, high)
+}
+function writeOutside(core: Core, index: number, low: number, high: number): void {
+  if (!core.pins.writeMsr(index, low >>> 0, high >>> 0)) core.fail(EXCEPTION.GP, 0)
+  noticeInterrupts(core)
 }
 
 function writeEfer(core: Core, low: number, high: number): void {

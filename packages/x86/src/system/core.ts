@@ -1,13 +1,14 @@
 /** The state of a CPU as TypeScript sees it: 32-bit words of engine memory, the module's exports, faults. */
 
 import type { CpuPins } from '../pins.ts'
-import { ARITHMETIC, FLAGS_EXPLICIT, VM } from '../state/flags.ts'
+import { ARITHMETIC, FLAGS_EXPLICIT, RF, VM } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
 import { CR0_PE, EFER_LMA } from '../state/registers.ts'
 
 /** What the interpreter's module exports. */
 export interface EngineExports {
   dispatch(budget: number): number
+  fault(budget: number): number
   runUop(uop: number, budget: number): number
   flushTlb(keepGlobal: number): void
   invalidatePage(): void
@@ -114,6 +115,14 @@ export class Core {
     this.setWord(L.FLAG_KIND, FLAGS_EXPLICIT)
     this.setPair(L.FLAG_A, value & ARITHMETIC, 0)
     this.setPair(L.FLAG_RESULT, ((value >> 6) & 1) ^ 1, 0)
+  }
+
+  /**
+   * RFLAGS of a return or a task. RF lasts for one instruction, which only breakpoints make visible: without any it is dropped
+   * here rather than after that instruction.
+   */
+  returnFlags(value: number): void {
+    this.flags = this.word(L.WATCHING) === 0 ? value & ~RF : value
   }
 
   gprLow(register: number): number {
@@ -223,8 +232,9 @@ export class Core {
   setRip(low: number, high = 0): void {
     this.setPair(L.RIP, low, high)
   }
-  /** Address of the instruction at work, or of the one after it, to RIP. */
+  /** Address of the instruction at work, or of the one after it, to RIP; where there is none RIP is right. */
   ripFromUop(after: boolean): void {
+    if (this.word(L.CURRENT_UOP) === 0) return
     const place = (this.words[(this.word(L.CURRENT_UOP) + L.UOP_HANDLER) >> 2]! >>> 16) & 0xffff
     const offset = (place & 0xfff) + (after ? place >> 12 : 0)
     const at = (L.REGS >> 2) + L.SLOT.ripBase * 2

@@ -54,6 +54,7 @@ export function deliver(core: Core, vector: number, errorCode: number, source: S
     const next = core.word(L.FAULT) - 1
     const nextCode = core.word(L.FAULT_ERROR)
     core.setWord(L.FAULT, 0)
+    if (next === EXCEPTION.PF) core.copyPair(L.CR2, L.FAULT_ADDRESS)
     if (current === EXCEPTION.DF && from === 'fault') return false
     const isException = from === 'fault' || from === 'trap'
     current = isException ? combine(current, next) : next

@@ -178,11 +178,20 @@ export function defineReturnLong(module: ModuleBuilder, pieces: Pieces): Callabl
     c.call(pieces.markDescriptor, cs, 1, 0)
     c.if(faulted(c), () => c.return(1))
     const old = at(c, 'i32', L.RFLAGS_SYSTEM)
-    const base = c.select(c.param(0).eq(2), c.i32(TF | DF | NT), TF | DF | NT | RF | AC | ID)
+    const base = c.select(c.param(0).eq(2), c.i32(TF | DF | NT), TF | DF | NT | AC | ID)
+    // RF: see Core.returnFlags.
+    const resumed = c.select(
+      c
+        .param(0)
+        .eq(2)
+        .or(at(c, 'i32', L.WATCHING).eqz()),
+      c.i32(0),
+      RF,
+    )
     const withIf = c.select(cpl.leU(old.shrU(12).and(3)), c.i32(IF), 0)
     const withIopl = c.select(cpl.eqz(), c.i32(IOPL), 0)
-    const mask = base.or(withIf).or(withIopl)
-    put(c, 'i32', L.RFLAGS_SYSTEM, old.and(mask.not()).or(flags.wrap().and(mask)))
+    const mask = base.or(withIf).or(withIopl).or(resumed)
+    put(c, 'i32', L.RFLAGS_SYSTEM, old.and(mask.or(RF).not()).or(flags.wrap().and(mask)))
     put(c, 'i32', L.FLAG_KIND, 3)
     put(c, 'i64', L.FLAG_A, flags.and(0x8d5))
     put(c, 'i64', L.FLAG_RESULT, flags.shrU(6).and(1).xor(1))

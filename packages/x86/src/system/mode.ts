@@ -57,7 +57,19 @@ export function defineUpdateMode(module: ModuleBuilder): Callable {
     const index = c.select(user, userIndex, supervisorIndex)
     put(c, 'i32', L.TLB_BASE, index.mul(L.TLB_SIZE).add(L.TLB))
     updateVex(c, long)
-    put(c, 'i32', L.CODE_TLB_BASE, c.select(user, c.i32(L.CODE_TLB), L.CODE_TLB + L.CODE_TLB_SIZE))
+    chooseCodeTlb(c, user)
+  })
+}
+
+/** The code TLB in use; it knows code pages of one code size. */
+function chooseCodeTlb(c: Code, user: Expr): void {
+  const base = c.select(user, c.i32(L.CODE_TLB), L.CODE_TLB + L.CODE_TLB_SIZE)
+  put(c, 'i32', L.CODE_TLB_BASE, base)
+  const size = at(c, 'i32', L.CODE_SIZE)
+  const known = c.select(user, c.i32(L.CODE_TLB_CODE_SIZES), L.CODE_TLB_CODE_SIZES + 4)
+  c.if(c.load('i32', known).ne(size), () => {
+    c.store('i32', known, size)
+    c.fillMemory(base, 0xff, L.CODE_TLB_SIZE)
   })
 }
 

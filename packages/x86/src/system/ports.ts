@@ -36,6 +36,8 @@ export function portOut(core: Core, port: number, size: 1 | 2 | 4, value: number
 
 /** A device may have raised its interrupt: the slice ends at the next branch. */
 export function noticeInterrupts(core: Core): void {
+  const pending = core.pins.interruptPending()
+  core.setWord(L.INTERRUPT_PENDING, pending ? 1 : 0)
   const enabled = (core.word(L.RFLAGS_SYSTEM) & IF) !== 0
-  if (enabled && core.pins.interruptPending()) core.setWord(L.EXIT_REQUEST, 0x80000000 | 0)
+  if (enabled && pending) core.setWord(L.EXIT_REQUEST, 0x80000000 | 0)
 }

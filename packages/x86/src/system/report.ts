@@ -25,11 +25,7 @@ const EXCEPTION_NAMES: Record<number, string> = {
 }
 
 /** `code`: bytes from RIP on, where it can be read. */
-export function report(
-  core: Core,
-  code: Uint8Array | undefined,
-  last: { vector: number; errorCode: number; rip: bigint } | undefined,
-): string {
+export function report(core: Core, code: Uint8Array | undefined): string {
   const lines: string[] = []
   for (let row = 0; row < 16; row += 4) {
     const cells = GPR_NAMES.slice(row, row + 4).map(
@@ -61,10 +57,12 @@ export function report(
     `${control('EFER', L.EFER)} GDT=${hex(core.pair(L.GDTR_BASE), 16)}+${hex(core.word(L.GDTR_LIMIT), 4)} ` +
       `IDT=${hex(core.pair(L.IDTR_BASE), 16)}+${hex(core.word(L.IDTR_LIMIT), 4)}`,
   )
-  if (last) {
-    const name = EXCEPTION_NAMES[last.vector] ?? `vector ${last.vector}`
+  const vector = core.word(L.LAST_FAULT) - 1
+  if (vector >= 0) {
+    const name = EXCEPTION_NAMES[vector] ?? `vector ${vector}`
+    const errorCode = hex(core.word(L.LAST_FAULT_ERROR) >>> 0, 4)
     lines.push(
-      `Last exception: ${name}, error code ${hex(last.errorCode >>> 0, 4)}, at RIP ${hex(last.rip, 16)}`,
+      `Last exception: ${name}, error code ${errorCode}, at RIP ${hex(core.pair(L.LAST_FAULT_RIP), 16)}`,
     )
   }
   const bytes = code && [...code].map((byte) => hex(byte, 2)).join(' ')

@@ -113,7 +113,7 @@ function loadTask(core: Core, base: number, layout: Layout, how: TaskSwitch): vo
     core.exports.flushTlb(1)
   }
   const nested = how === 'call' || how === 'interrupt' ? NT : 0
-  core.flags = flags | nested
+  core.returnFlags(flags | nested)
   for (const [i, value] of registers.entries()) {
     if (bytes === 4) core.setGpr32(i, value)
     else core.setGpr32(i, value | 0xffff0000)

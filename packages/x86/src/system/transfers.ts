@@ -318,7 +318,7 @@ function returnMask(core: Core, size: Size): number {
 }
 
 function setFlags(core: Core, flags: number, mask: number): void {
-  core.flags = (core.flags & ~mask) | (flags & mask)
+  core.returnFlags((core.flags & ~mask) | (flags & mask))
 }
 
 function interruptReturnReal(core: Core, size: Size): void {
@@ -337,7 +337,7 @@ function interruptReturnReal(core: Core, size: Size): void {
 function toVirtual8086(core: Core, ip: number, cs: number, flags: number): void {
   const words = [3, 4, 5, 6, 7, 8].map((i) => core.readStack(i * 4, 4))
   const [pointer, ss, es, ds, fs, gs] = words as [number, number, number, number, number, number]
-  core.flags = flags
+  core.returnFlags(flags)
   core.setWord(L.CPL, 3)
   const selectors: [number, number][] = [
     [L.CS, cs],

@@ -114,7 +114,8 @@ export class ModuleBuilder {
     this.#table = { size, typeIndex, elements }
   }
 
-  build(): Uint8Array {
+  /** `optimized`: asks that the functions are compiled at once, and as well as can be. */
+  build({ optimized = false }: { optimized?: boolean } = {}): Uint8Array {
     const out = new ByteWriter()
     out.bytes(HEADER)
     this.#section(out, SECTION.type, (s) => {
@@ -140,6 +141,7 @@ export class ModuleBuilder {
       }
     })
     if (table) this.#section(out, SECTION.element, (s) => elementSection(s, table.elements, table.typeIndex))
+    if (optimized) this.#compilationHints(out)
     this.#branchHints(out)
     this.#section(out, SECTION.code, (s) => {
       s.u32(this.#functions.length)
@@ -158,6 +160,16 @@ export class ModuleBuilder {
     out.u8(id)
     out.u32(section.length)
     out.bytes(section.view())
+  }
+
+  /** V8's section "compilationHints": a byte for each function, here eager, its first and its last tier the optimizing one. */
+  #compilationHints(out: ByteWriter): void {
+    const [eager, optimizing] = [2, 2]
+    this.#section(out, SECTION.custom, (s) => {
+      s.name('compilationHints')
+      s.u32(this.#functions.length)
+      for (const _ of this.#functions) s.u8(eager | (optimizing << 2) | (optimizing << 4))
+    })
   }
 
   /** WebAssembly's "Branch Hinting" proposal, section "metadata.code.branch_hint". */
