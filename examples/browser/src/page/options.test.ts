@@ -13,7 +13,7 @@ describe("the page's address", () => {
       initrd: `${BASE}guest/initramfs.gz`,
       commandLine: 'console=ttyS0 panic=-1 no_timer_check typevisor.size=30x100 TERM=xterm-256color',
       memoryBytes: 2 ** 29,
-      engine: 'interpreter',
+      engine: 'jit',
       cpu: undefined,
     })
   })

@@ -12,7 +12,7 @@ const GUEST = {
 } as const
 
 const DEFAULT_MEMORY = '512M'
-const DEFAULT_ENGINE = 'interpreter'
+const DEFAULT_ENGINE = 'jit'
 const UNITS = { M: 2 ** 20, G: 2 ** 30 } as const
 
 /** What the guest should know of the terminal. */

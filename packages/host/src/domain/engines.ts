@@ -11,7 +11,7 @@ const ENGINES = {
   'lock-step': loadLockStep,
 } as const satisfies Partial<Record<EngineName, () => Promise<Hypervisor>>>
 
-export const DEFAULT_ENGINE = 'interpreter'
+export const DEFAULT_ENGINE = 'jit'
 
 export function engineNames(): string[] {
   return Object.keys(ENGINES)

@@ -1,4 +1,42 @@
-/** The recompiler: plans regions of hot code, has them made, and enters them where the interpreter finds them. */
+/**
+ * The recompiler: hot code becomes WebAssembly of its own.
+ *
+ * All code begins interpreted. A decoded instruction is a micro-op of 16 bytes that names its handler by a slot of one table, and
+ * handlers go to each other by tail calls. Branches count how often they arrive where (interpreter/heat.ts); what is arrived at
+ * often is hot, and becomes a *region*: a WebAssembly function of a handler's type, in a slot of the same table. The micro-op of
+ * the region's first instruction, its *head*, then names that slot. So whoever goes to the head, handler or region, enters the
+ * region, and nobody needs to know that it is one.
+ *
+ *     this thread                                          another thread
+ *
+ *     handlers ─ count ─▶ hot                              RegionCompiler
+ *        ▲  ▲              │                                 buildRegion   blocks to nested control (graph.ts)
+ *        │  │              ▼                                 RegionCode    meanings to code over locals
+ *        │  │          planRegion ─── plans, in batches ──▶  ModuleBuilder modules of several regions
+ *        │  │            micro-ops to blocks (blocks.ts)       │
+ *        │  └── tail calls ──▶ regions ◀──── a module ─────────┘
+ *        │                       │            (nothing where the code has changed meanwhile)
+ *        └── leaves, faults ─────┘
+ *
+ * *What is in a region.* From the head along the micro-ops, over branches that are warm, calls whose callee is near, returns to
+ * behind those calls, the places where indirect branches went before (interpreter/targets.ts), and pages: crossing to another
+ * page asks the code TLB whether it is still the same one. A *small* region ends where another begins. One that is entered again
+ * and again within a few hundred instructions is part of a loop, and is made once more *large*, with all that is around it.
+ *
+ * *How it is made.* `RegionCode` is a `Meaning`, as the interpreter's handlers are: the same functions say what the instructions
+ * do. It takes loads and stores at known places of the state for locals (registers), for tracked expressions (flags, which are
+ * computed where something reads them) and for constants (fields of the micro-op). Of floating point it takes for granted that
+ * all is ordinary (isa/speculation.ts).
+ *
+ * *How it is left.* To another micro-op by a tail call, to RIP by `dispatch`, or by a fault: all registers that the region writes
+ * go back to the state first, the flags' sources too, so that whatever comes next, an interrupt, an exception with its exact RIP
+ * or the interpreter, finds the state as if everything had been interpreted. An instruction that is not for a region is left to the
+ * interpreter, and so is one whose assumptions fail, before it has changed anything.
+ *
+ * *What ends it.* A write to decoded code makes the page's micro-ops stale, and drops regions and plans that come from it. A region's
+ * own store to such a page is left to the interpreter. When slots or bytes run out the oldest regions go; what is still in use
+ * becomes hot again.
+ */
 import type { InterpreterModule } from '../interpreter/build.ts'
 import type { CodeCache } from '../interpreter/code-cache.ts'
 import { enlargeAfter, entriesPlace, heatPlace } from '../interpreter/heat.ts'
