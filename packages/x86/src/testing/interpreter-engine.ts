@@ -73,12 +73,13 @@ function writeTables(ram: DataView): void {
 
 const FIXED_FLAGS = 0x202
 
-class InterpreterEngine implements Engine {
+export class InterpreterEngine implements Engine {
   readonly name: string
   readonly #ram: Uint8Array
   readonly #cpu: Cpu
   readonly #state: DataView
   #stop = -1
+  #begun = 0
   #errorCode = 0
 
   readonly #extendedState: number
@@ -106,12 +107,42 @@ class InterpreterEngine implements Engine {
   }
 
   run(input: StateRecord, outcome: StateRecord): void {
+    this.begin(input)
+    // A case is a few instructions; loops of REP are the longest.
+    for (let slices = 0; this.#stop < 0 && slices < 100; slices++) this.#cpu.run(10_000)
+    this.store(input, outcome)
+  }
+
+  // ---- in steps, for programs that do not end ----
+
+  begin(input: StateRecord): void {
     this.#load(input)
     this.#stop = -1
     this.#errorCode = 0
-    // A case is a few instructions; loops of REP are the longest.
-    for (let slices = 0; this.#stop < 0 && slices < 100; slices++) this.#cpu.run(10_000)
-    this.#store(input, outcome)
+    this.#begun = this.#cpu.retired
+  }
+  /** Instructions run since `begin`. */
+  get retired(): number {
+    return this.#cpu.retired - this.#begun
+  }
+  /** RCX: how far a string instruction still has to go that a slice's end has stopped in its middle. */
+  get count(): bigint {
+    return this.#state.getBigUint64(L.REGS + 8, true)
+  }
+  /** An exception has ended the program. */
+  get hasStopped(): boolean {
+    return this.#stop >= 0
+  }
+  /** Runs about so many instructions, to a branch. */
+  advance(instructions: number): void {
+    this.#cpu.run(instructions)
+  }
+  /** Runs one instruction. */
+  step(): void {
+    this.#cpu.step()
+  }
+  get recompiled(): Cpu['recompiled'] {
+    return this.#cpu.recompiled
   }
 
   #load({ bytes, view }: StateRecord): void {
@@ -189,7 +220,7 @@ class InterpreterEngine implements Engine {
     }
   }
 
-  #store(input: StateRecord, { bytes, view }: StateRecord): void {
+  store(input: StateRecord, { bytes, view }: StateRecord): void {
     const s = this.#state
     bytes.set(input.bytes)
     const copy = (to: number, from: number, length: number) => {
@@ -223,6 +254,6 @@ class InterpreterEngine implements Engine {
 export function createEngine(
   model: string = DEFAULT_CPU_MODEL,
   { recompile = false }: { recompile?: boolean } = {},
-): Engine {
+): InterpreterEngine {
   return new InterpreterEngine(model, recompile)
 }
