@@ -1,4 +1,4 @@
-export { SerialInput, TypevisorError } from '@typevisor/vmm'
+export { type MachineStatistics, SerialInput, TypevisorError } from '@typevisor/vmm'
 export { type CpioEntry, writeCpio } from './cpio/cpio.ts'
 export { decompressors } from './decompress/decompress.ts'
 export {

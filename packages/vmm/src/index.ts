@@ -23,7 +23,7 @@ export {
 export { type CreateCpu, type EmulatedCpu, emulated } from './hypervisor/emulated.ts'
 export type { CpuRegisters, EngineName, Exit, Hypervisor, Vcpu, Vm } from './hypervisor/hypervisor.ts'
 export type { MachineExit } from './machine/exit.ts'
-export { Machine, type MachineHost, type MachineOptions } from './machine/machine.ts'
+export { Machine, type MachineHost, type MachineOptions, type MachineStatistics } from './machine/machine.ts'
 export { type InputSource, SerialInput } from './machine/serial-input.ts'
 export { entropyFrom, sleepWith } from './machine/surroundings.ts'
 export { allocateGuestMemory, type GuestMemory, GuestRam } from './memory/guest-memory.ts'

@@ -69,6 +69,17 @@ const OUT_AL_TO_80H = [0xe6, 0x80]
 const HLT = 0xf4
 
 describe('the CPU', () => {
+  it('counts instructions, exits from WebAssembly and what was decoded', () => {
+    const bench = createCpu()
+    // mov ecx, 5; dec ecx; jnz to dec; hlt
+    assert.deepEqual(runCode(bench, [0xb9, 5, 0, 0, 0, 0x49, 0x75, 0xfd, HLT]), { kind: 'hlt' })
+    const { retired, exits, codeCache, recompiler } = bench.cpu.statistics()
+    assert.equal(retired, 12)
+    assert.deepEqual([exits.halt, exits.fault, exits.hot], [1, 0, 0])
+    assert.ok(exits.decode > 0)
+    assert.equal(codeCache.decoded, 4)
+    assert.equal(recompiler, undefined)
+  })
   it('stops at HLT, and goes on after an interrupt that it takes', () => {
     const bench = createCpu()
     // sti; hlt; mov al, 7; out 80h, al; hlt. The handler at 200h: mov al, 9; out 80h, al; iret.

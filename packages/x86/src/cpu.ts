@@ -20,6 +20,7 @@ import { EXIT } from './state/exits.ts'
 import { IF, RF, TF } from './state/flags.ts'
 import * as L from './state/layout.ts'
 import { EXCEPTION, GPR_NAMES } from './state/registers.ts'
+import type { CpuStatistics } from './statistics.ts'
 import { type InertMsrs, RESET_MSRS, updateFpu } from './system/control.ts'
 import { Core, type EngineExports } from './system/core.ts'
 import { deliver, type Source } from './system/interrupts.ts'
@@ -70,6 +71,7 @@ const SLICE: CpuExit = { kind: 'slice' }
 const HLT: CpuExit = { kind: 'hlt' }
 const PAGE = 4096
 const MAX_LENGTH = 15
+const EXIT_NAMES = Object.keys(EXIT) as (keyof typeof EXIT)[]
 const EXIT_BIT = 0x80000000 | 0
 const DR6_BS = 1 << 14
 
@@ -101,6 +103,9 @@ export class Cpu {
   #exitRequested = false
   /** Instructions run so far. A repeated string instruction is one, when it is done. */
   retired = 0
+  /** Returns from WebAssembly, by exit code. */
+  readonly #exits = new Float64Array(EXIT_NAMES.length)
+  #leftToInterpreter = 0
   #shutdown: string | undefined
 
   constructor(options: CpuOptions) {
@@ -290,6 +295,18 @@ export class Cpu {
     return this.#cache.counters
   }
 
+  /** What was counted so far. */
+  statistics(): CpuStatistics {
+    const exits = Object.fromEntries(EXIT_NAMES.map((name) => [name, this.#exits[EXIT[name]]!]))
+    return {
+      retired: this.retired,
+      exits: exits as CpuStatistics['exits'],
+      leftToInterpreter: this.#leftToInterpreter,
+      codeCache: { ...this.#cache.counters },
+      ...(this.#recompiler ? { recompiler: this.#recompiler.statistics() } : {}),
+    }
+  }
+
   /** Runs at most about `maxInstructions`; interrupts are taken from the pins on the way. */
   run(maxInstructions: number): CpuExit {
     const core = this.#core
@@ -315,6 +332,7 @@ export class Cpu {
         continue
       }
       const code = core.exports.dispatch(budget | 0)
+      this.#exits[code]!++
       budget = this.#charge(budget)
       if (code === EXIT.decode) budget = this.#decode(budget)
       else if (code === EXIT.hot) this.#hot()
@@ -384,6 +402,7 @@ export class Cpu {
   /** An instruction that recompiled code left undone; returns instructions to charge. */
   #interpretOne(): number {
     const core = this.#core
+    this.#leftToInterpreter++
     // 0: at RIP.
     if (core.word(L.CURRENT_UOP) !== 0) core.ripFromUop(false)
     core.setWord(L.FAULT, 0)
@@ -532,6 +551,7 @@ export class Cpu {
     const borrow = rip < offset ? 1 : 0
     core.setPair(L.REGS + L.SLOT.ripBase * 8, (rip - offset) | 0, core.word(L.RIP + 4) - borrow)
     const code = core.exports.runUop(uop, budget | 0)
+    this.#exits[code]!++
     const left = this.#charge(budget)
     if (code === EXIT.hot) this.#hot()
     return left - this.#finish(code)

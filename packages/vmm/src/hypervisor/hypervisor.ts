@@ -4,7 +4,7 @@
 // Port, MMIO and MSR accesses reach the machine through CpuPins, synchronously, from inside `run`: in an emulator a
 // call is all they need, and a KVM engine makes the calls itself from its exits. What ends `run` is an Exit.
 
-import type { CpuPins } from '@typevisor/x86'
+import type { CpuPins, CpuStatistics } from '@typevisor/x86'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 
 export type EngineName = 'interpreter' | 'jit' | 'lock-step' | 'kvm'
@@ -60,6 +60,8 @@ export interface Vcpu {
   report(): string
   /** Instructions run so far, where the engine counts them; a repeated string instruction counts less than its elements. */
   readonly retired?: number
+  /** What an engine that emulates counted. */
+  statistics?(): CpuStatistics
 }
 
 export interface Vm {

@@ -299,6 +299,16 @@ describe('machine', () => {
     })
     assert.deepEqual(await machine.run(), { kind: 'stopped' })
   })
+  it('counts slices and the time in them, and nothing of an engine that counts nothing', async () => {
+    const { machine, pass } = setup((cpu) => {
+      pass(3e6)
+      if (cpu.runs === 4) machine.stop()
+      return SLICE
+    })
+    await machine.run()
+    pass(1e9)
+    assert.deepEqual(machine.statistics(), { seconds: 0.012, runningSeconds: 0.012, slices: 4 })
+  })
 })
 
 const PC_PORTS = [

@@ -1,4 +1,4 @@
-import type { CpuPins } from '@typevisor/x86'
+import type { CpuPins, CpuStatistics } from '@typevisor/x86'
 import { MmioBus } from '../bus/mmio-bus.ts'
 import { PortBus } from '../bus/port-bus.ts'
 import type { WallClock } from '../clock/clock.ts'
@@ -31,6 +31,16 @@ export interface MachineOptions extends PcOutputs {
   model?: string
 }
 
+/** What a machine counted. */
+export interface MachineStatistics {
+  /** Since the machine began to run, and of these with the processor at work. */
+  readonly seconds: number
+  readonly runningSeconds: number
+  readonly slices: number
+  /** Left out where the engine counts nothing. */
+  readonly cpu?: CpuStatistics
+}
+
 /**
  * A PC with one processor. It is made with RAM that is empty: a boot loader fills `ram` and gives `start` the
  * processor's state; then `run` lives as long as the guest does.
@@ -51,6 +61,11 @@ export class Machine {
   #sliceEnd = Infinity
   #interrupted = false
   #deafHalts = 0
+  /** Guest time when `run` was called, and when it ended. */
+  #began = 0
+  #ended: number | undefined
+  #runningTime = 0
+  #slices = 0
 
   constructor(options: MachineOptions) {
     const { host, memoryBytes } = options
@@ -113,15 +128,27 @@ export class Machine {
     return this.#vcpu.report()
   }
 
+  statistics(): MachineStatistics {
+    const cpu = this.#vcpu.statistics?.()
+    return {
+      seconds: ((this.#ended ?? this.now()) - this.#began) / 1e9,
+      runningSeconds: this.#runningTime / 1e9,
+      slices: this.#slices,
+      ...(cpu ? { cpu } : {}),
+    }
+  }
+
   /** Runs until the machine ends. While the processor is halted this waits for a deadline or an interrupt. */
   async run(): Promise<MachineExit> {
     if (this.#running) throw new Error('Invariant broken: a machine runs once at a time')
     this.#running = true
+    this.#began = this.now()
     try {
       while (!this.#exit) await this.#turn()
       return this.#exit
     } finally {
       this.#running = false
+      this.#ended = this.now()
       this.#vm.release?.()
     }
   }
@@ -136,6 +163,8 @@ export class Machine {
     const exit = this.#vcpu.run(budget)
     const elapsed = this.now() - before
     this.#sliceEnd = Infinity
+    this.#runningTime += elapsed
+    this.#slices++
     if (this.#exit) return
     switch (exit.kind) {
       case 'slice':

@@ -10,6 +10,7 @@ import { Cpu, type CpuExit, type CpuOptions, type CpuRegisters } from '../cpu.ts
 import type { CpuPins } from '../pins.ts'
 import * as L from '../state/layout.ts'
 import { GPR_NAMES } from '../state/registers.ts'
+import type { CpuStatistics } from '../statistics.ts'
 
 const PAGE = 65536
 const SLICES_PER_RAM_CHECK = 5000
@@ -167,6 +168,10 @@ export class LockStepCpu {
   }
   requestExit(): void {
     this.#leader.requestExit()
+  }
+  /** Of the CPU that recompiles. */
+  statistics(): CpuStatistics {
+    return this.#leader.statistics()
   }
   report(): string {
     return this.#leader.report()
