@@ -187,6 +187,21 @@ describe('typevisor run', () => {
     assert.ok(peakMemoryBytes > 1 << 20)
     assert.equal(cpu.recompiler.smallMade, 0)
   })
+  it('says at the end where the time went, and writes folded stacks', async () => {
+    // mov ecx, 40,000,000; dec ecx; jnz to dec
+    const loop = [0xb9, 0x00, 0x5a, 0x62, 0x02, 0x49, 0x75, 0xfd]
+    const path = await kernel('profile', [...loop, ...out(0xf4, 0x10), ...HALT])
+    const [map, stacks] = ['System.map', 'stacks'].map((name) => join(directory, name))
+    await writeFile(map, '00101000 T spin\n')
+    const args = ['--kernel', path, '--memory', '4M', `--profile=${stacks}`, '--symbols', map]
+    const { status, stderr } = typevisor('run', ...args, '--engine', 'jit')
+    assert.equal(status, 0x21)
+    assert.match(stderr, /^\nOf \d+\.\d{3} seconds, by \d+ samples:\n *\d+\.\d % {2}kernel\n/)
+    assert.match(stderr, /^ *\d+\.\d % +\d+ % recompiled {2}kernel {2}0000000000101005 {2}spin$/m)
+    assert.match(await readFile(stacks, 'utf8'), /^kernel;0000000000101000;spin \d+$/m)
+    await writeFile(map, 'no map')
+    assert.match(typevisor('run', ...args).stderr, /TV_OPTION_VALUE/)
+  })
   it('ends with a report and status 4 after a triple fault, and with status 6 after a reset', async () => {
     const fault = await kernel('fault', [0x0f, 0x0b])
     const first = typevisor('run', '--kernel', fault, '--memory', '4M')

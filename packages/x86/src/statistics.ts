@@ -8,6 +8,8 @@ export interface CpuStatistics {
   readonly exits: Readonly<Record<keyof typeof EXIT, number>>
   /** Instructions that recompiled code left to the interpreter. */
   readonly leftToInterpreter: number
+  /** By the CPU's clock, where it has one: how long WebAssembly ran between the exits, with what it called meanwhile. */
+  readonly timeInside?: number
   /** Instructions decoded, times that all code was dropped, and pages whose code was changed. */
   readonly codeCache: { readonly decoded: number; readonly flushes: number; readonly invalidations: number }
   /** Left out where everything is interpreted. */
@@ -32,4 +34,13 @@ export interface RecompilerStatistics {
   readonly failures: number
   readonly careful: number
   readonly returned: number
+}
+
+/** Where a CPU is between two runs. */
+export interface CpuSample {
+  /** Linear address of the next instruction. */
+  readonly address: bigint
+  readonly cpl: number
+  /** Some of the page's code is recompiled. */
+  readonly isRecompiled: boolean
 }

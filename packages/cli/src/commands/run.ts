@@ -18,9 +18,9 @@ import { OutputFileError, UsageError } from '../errors.ts'
 import { type Command, type CommandInput, parseMemory } from '../options.ts'
 import { CONSOLE_HELP, EscapeKeys } from '../run/escape-keys.ts'
 import { OutputFile } from '../run/output-file.ts'
+import { Reports } from '../run/reports.ts'
 import { SerialOutput } from '../run/serial-output.ts'
 import { handleSignals } from '../run/signals.ts'
-import { runStatistics, statisticsTable } from '../run/statistics.ts'
 import { enterRawMode } from '../run/terminal.ts'
 import { buildWithProgress } from './build-with-progress.ts'
 
@@ -54,6 +54,11 @@ export const RUN: Command = {
       value: '[FILE]',
       help: 'Say at the end what was counted: on standard error, or as JSON in FILE.',
     },
+    profile: {
+      value: '[FILE]',
+      help: "Say at the end where the guest's time went; with folded stacks in FILE.",
+    },
+    symbols: { value: 'FILE', help: "System.map of the guest's kernel, for --profile.", complete: 'file' },
   },
   notes: `An image that is not here yet is built first. On a terminal:
 ${CONSOLE_HELP.map((line) => `  ${line}`).join('\n')}
@@ -73,13 +78,14 @@ async function runMachine({ positionals, values, switches }: CommandInput): Prom
   stopped.promise.catch(() => {}) // it is looked at when the machine has ended
   const log = values.serial === undefined ? [] : [(await OutputFile.open(values.serial)).stream()]
   const output = new SerialOutput(process.stdout, ...log)
-  const statistics = values.stats === undefined ? undefined : await OutputFile.open(values.stats)
+  const reports = await Reports.open({ values, switches })
   let input: SerialInput | undefined
   const domain = await createDomain({
     ...files,
     memoryBytes,
     engine,
     ...(values.cpu === undefined ? {} : { cpu: values.cpu }),
+    ...(reports.profile ? { profile: reports.profile } : {}),
     serial: output,
     onSerialRoom: () => input?.room(),
   })
@@ -96,9 +102,7 @@ async function runMachine({ positionals, values, switches }: CommandInput): Prom
   input = new SerialInput({ send: (bytes) => domain.machine.serialInput(bytes), source: process.stdin })
   const status = await runConsole(domain, input, output)
   for (const stream of log) await new Promise((resolve) => stream.end(resolve))
-  const counted = runStatistics(domain.machine.statistics(), process.resourceUsage().maxRSS * 1024)
-  if (switches.has('stats')) process.stderr.write(`\n${statisticsTable(counted)}`)
-  await statistics?.write(`${JSON.stringify(counted, undefined, 2)}\n`)
+  await reports.write(domain.machine)
   return Promise.race([stopped.promise, Promise.resolve(status)])
 }
 

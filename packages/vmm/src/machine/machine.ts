@@ -4,10 +4,11 @@ import { PortBus } from '../bus/port-bus.ts'
 import type { WallClock } from '../clock/clock.ts'
 import { DeadlineQueue } from '../clock/deadline-queue.ts'
 import { unreachable } from '../errors.ts'
-import type { CpuRegisters, Hypervisor, Vcpu, Vm } from '../hypervisor/hypervisor.ts'
+import type { CpuRegisters, Exit, Hypervisor, Vcpu, Vm } from '../hypervisor/hypervisor.ts'
 import { allocateGuestMemory, GuestRam } from '../memory/guest-memory.ts'
 import type { MachineExit } from './exit.ts'
 import { buildPc, type PcOutputs, type PcParts } from './pc.ts'
+import type { Profile } from './profile.ts'
 import { SlicePacer } from './slice-pacer.ts'
 
 /** What a machine needs of its surroundings; nothing else of them is reached. */
@@ -29,6 +30,8 @@ export interface MachineOptions extends PcOutputs {
   host: MachineHost
   /** A CPU model by name; the engine's default otherwise. */
   model?: string
+  /** Is told where the time goes. */
+  profile?: Profile
 }
 
 /** What a machine counted. */
@@ -53,6 +56,7 @@ export class Machine {
   readonly #host: MachineHost
   readonly #clock: DeadlineQueue
   readonly #pacer = new SlicePacer()
+  readonly #profile: Profile | undefined
   #intr = false
   #exit: MachineExit | undefined
   #wake: (() => void) | undefined
@@ -70,6 +74,7 @@ export class Machine {
   constructor(options: MachineOptions) {
     const { host, memoryBytes } = options
     this.#host = host
+    this.#profile = options.profile
     const origin = host.monotonic.now()
     this.#clock = new DeadlineQueue({ now: () => host.monotonic.now() - origin }, () =>
       this.#onEarlierDeadline(),
@@ -93,6 +98,7 @@ export class Machine {
       memory,
       pins,
       ...(options.model === undefined ? {} : { model: options.model }),
+      ...(options.profile ? { clock: () => host.monotonic.now() } : {}),
     })
     this.#vcpu = this.#vm.vcpus[0]
   }
@@ -157,7 +163,9 @@ export class Machine {
   async #turn(): Promise<void> {
     this.#clock.runDue()
     const before = this.now()
-    const budget = this.#pacer.budget(this.#clock.next() - before)
+    const budget = this.#pacer.budget(
+      Math.min(this.#clock.next() - before, this.#profile?.nextSlice() ?? Infinity),
+    )
     this.#sliceEnd = before + this.#pacer.duration(budget)
     this.#interrupted = false
     const exit = this.#vcpu.run(budget)
@@ -165,6 +173,7 @@ export class Machine {
     this.#sliceEnd = Infinity
     this.#runningTime += elapsed
     this.#slices++
+    if (this.#profile) this.#note(this.#profile, exit, elapsed)
     if (this.#exit) return
     switch (exit.kind) {
       case 'slice':
@@ -182,6 +191,11 @@ export class Machine {
       default:
         unreachable(exit)
     }
+  }
+
+  #note(profile: Profile, { kind }: Exit, elapsed: number): void {
+    const sample = this.#vcpu.sample?.()
+    if (sample) profile.slice(sample, kind, elapsed)
   }
 
   /** Waits without polling until an interrupt is pending or the machine ends. */

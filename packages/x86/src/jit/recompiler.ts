@@ -294,6 +294,11 @@ export class Recompiler {
     this.counters.dropped++
   }
 
+  /** Whether there is recompiled code of a page, named by its map. */
+  hasRegions(map: number): boolean {
+    return (this.#byMap.get(map)?.size ?? 0) > 0
+  }
+
   statistics(): RecompilerStatistics {
     const { regions, large: largeMade, ...counters } = this.counters
     let large = 0
