@@ -81,6 +81,7 @@ describe('typevisor', () => {
       ['TV_FILE_NOT_FOUND', 'run', '--kernel', join(directory, 'missing')],
       ['TV_KERNEL_FORMAT', 'run', '--kernel', foreign],
       ['TV_FILE_UNWRITABLE', 'run', '--kernel', foreign, '--serial', directory],
+      ['TV_FILE_UNWRITABLE', 'run', '--kernel', foreign, `--stats=${directory}`],
     ]) {
       const { status, stderr } = typevisor(...args)
       assert.match(stderr, new RegExp(`typevisor: [^\\n]*\\(${code}\\)\\n$`), args.join(' '))
@@ -145,6 +146,13 @@ _typevisor; echo "\${COMPREPLY[@]}"`,
       switches: new Set(),
     })
   })
+  it('takes an option whose value may be left out for a switch, but after =', () => {
+    const run = COMMANDS.find(({ name }) => name === 'run')!
+    const { positionals, values, switches } = parseCommandLine(run, ['--stats', 'tiny'])
+    assert.deepEqual([positionals, values, switches.has('stats')], [['tiny'], {}, true])
+    assert.equal(parseCommandLine(run, ['--stats=a.json']).values.stats, 'a.json')
+    assert.match(commandHelp(run), /--stats\[=FILE\] /)
+  })
   it('describes a bug of ours without a stack trace', () => {
     const { status, line } = describeError(new TypeError('x is not a function'))
     assert.equal(status, 1)
@@ -165,6 +173,35 @@ describe('typevisor run', () => {
     assert.deepEqual({ status, stdout, stderr }, { status: 0x21, stdout: 'Hi', stderr: '' })
     assert.equal(await readFile(log, 'utf8'), 'Hi')
   })
+  it('says at the end what was counted, as a table or as JSON', async () => {
+    const path = await kernel('count', [...out(0xf4, 0x10), ...HALT])
+    const table = typevisor('run', '--kernel', path, '--memory', '4M', '--stats')
+    assert.equal(table.status, 0x21)
+    assert.match(table.stderr, /^\ninstructions +\d+\n(.* +[\d.,]+\n)+$/)
+    const file = join(directory, 'stats.json')
+    const engine = ['--engine', 'jit']
+    const json = typevisor('run', '--kernel', path, '--memory', '4M', `--stats=${file}`, ...engine)
+    assert.equal(json.stderr, '')
+    const { cpu, slices, peakMemoryBytes } = JSON.parse(await readFile(file, 'utf8'))
+    assert.ok(cpu.retired >= 2 && cpu.exits.decode >= 1 && slices >= 1)
+    assert.ok(peakMemoryBytes > 1 << 20)
+    assert.equal(cpu.recompiler.smallMade, 0)
+  })
+  it('says at the end where the time went, and writes folded stacks', async () => {
+    // mov ecx, 40,000,000; dec ecx; jnz to dec
+    const loop = [0xb9, 0x00, 0x5a, 0x62, 0x02, 0x49, 0x75, 0xfd]
+    const path = await kernel('profile', [...loop, ...out(0xf4, 0x10), ...HALT])
+    const [map, stacks] = ['System.map', 'stacks'].map((name) => join(directory, name))
+    await writeFile(map, '00101000 T spin\n')
+    const args = ['--kernel', path, '--memory', '4M', `--profile=${stacks}`, '--symbols', map]
+    const { status, stderr } = typevisor('run', ...args, '--engine', 'jit')
+    assert.equal(status, 0x21)
+    assert.match(stderr, /^\nOf \d+\.\d{3} seconds, by \d+ samples:\n *\d+\.\d % {2}kernel\n/)
+    assert.match(stderr, /^ *\d+\.\d % +\d+ % recompiled {2}kernel {2}0000000000101005 {2}spin$/m)
+    assert.match(await readFile(stacks, 'utf8'), /^kernel;0000000000101000;spin \d+$/m)
+    await writeFile(map, 'no map')
+    assert.match(typevisor('run', ...args).stderr, /TV_OPTION_VALUE/)
+  })
   it('ends with a report and status 4 after a triple fault, and with status 6 after a reset', async () => {
     const fault = await kernel('fault', [0x0f, 0x0b])
     const first = typevisor('run', '--kernel', fault, '--memory', '4M')
@@ -180,12 +217,17 @@ describe('typevisor run', () => {
   ] as const) {
     it(`ends by ${signal} with status ${status} though the guest halted for ever`, async () => {
       const path = await kernel('halt', [...out(0x3f8, 0x48), ...HALT])
-      const child = spawn(process.execPath, [MAIN, 'run', '--kernel', path, '--memory', '4M'])
-      const ended = new Promise((resolve) => child.on('exit', resolve))
+      const child = spawn(process.execPath, [MAIN, 'run', '--kernel', path, '--memory', '4M', '--stats'])
+      let errors = ''
+      child.stderr.on('data', (chunk: Buffer) => {
+        errors += chunk
+      })
+      const ended = new Promise((resolve) => child.on('close', resolve))
       await new Promise((resolve) => child.stdout.once('data', resolve))
       child.kill(signal)
       setTimeout(() => child.kill(signal), 200).unref()
       assert.equal(await ended, status)
+      assert.match(errors, /^instructions +[1-9]/m)
     })
   }
   it('types standard input into the guest, and Ctrl-D at its end', async () => {

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { UsageError } from './errors.ts'
 
 export interface Option {
-  /** Without it the option is a switch. */
+  /** Without it the option is a switch. In brackets when it may be left out; then it is given after `=` alone. */
   value?: string
   help: string
   /** What a shell completes for its value. */
@@ -33,6 +33,9 @@ export interface CommandInput {
 
 export const HELP: Option = { help: 'Show this help.' }
 
+/** Whether an option may stand without its value. */
+export const hasOptionalValue = ({ value }: Option): boolean => value?.startsWith('[') ?? false
+
 /** Reads a command's arguments. */
 export function parseCommandLine(command: Command, args: readonly string[]): CommandInput {
   const table: Record<string, Option> = { ...command.options, help: HELP }
@@ -41,7 +44,7 @@ export function parseCommandLine(command: Command, args: readonly string[]): Com
       name,
       name === 'help'
         ? { type: 'boolean' as const, short: 'h' }
-        : { type: option.value ? ('string' as const) : ('boolean' as const) },
+        : { type: option.value && !hasOptionalValue(option) ? ('string' as const) : ('boolean' as const) },
     ]),
   )
   const { tokens } = parseArgs({
@@ -81,6 +84,11 @@ function readOption(
     input.switches.add(name)
     return
   }
+  if (hasOptionalValue(option)) {
+    if (value === undefined) input.switches.add(name)
+    else input.values[name] = value
+    return
+  }
   if (value === undefined)
     throw new UsageError('TV_OPTION_VALUE', `The option ${rawName} needs a value: ${option.value}.`)
   input.values[name] = value
@@ -102,11 +110,16 @@ function checkPositionals(command: Command, positionals: readonly string[]): voi
 export function commandHelp(command: Command): string {
   const usage = ['typevisor', command.name, ...command.arguments, '[OPTION]...'].join(' ')
   const rows = Object.entries({ ...command.options, help: HELP }).map(([name, option]) => [
-    `--${name}${option.value ? ` ${option.value}` : ''}`,
+    `--${name}${valueHelp(option)}`,
     option.help,
   ])
   const notes = command.notes ? `\n${command.notes}\n` : ''
   return `Usage: ${usage}\n\n${command.summary}\n\nOptions:\n${columns(rows)}\n${notes}`
+}
+
+function valueHelp(option: Option): string {
+  if (!option.value) return ''
+  return hasOptionalValue(option) ? `[=${option.value.slice(1)}` : ` ${option.value}`
 }
 
 /** Rows of two columns. */

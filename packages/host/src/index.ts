@@ -1,4 +1,10 @@
-export { SerialInput, TypevisorError } from '@typevisor/vmm'
+export {
+  type MachineStatistics,
+  Profile,
+  type ProfilePlace,
+  SerialInput,
+  TypevisorError,
+} from '@typevisor/vmm'
 export { type CpioEntry, writeCpio } from './cpio/cpio.ts'
 export { decompressors } from './decompress/decompress.ts'
 export {
@@ -10,6 +16,7 @@ export {
 } from './domain/domain.ts'
 export { cpuModelNames, DEFAULT_ENGINE, engineNames, loadEngine } from './domain/engines.ts'
 export { DomainError, type DomainErrorCode } from './domain/errors.ts'
+export { readInput } from './domain/files.ts'
 export { createMachineHost } from './domain/host.ts'
 export { type DebianArchitecture, type DebianPackage, PrivateApt } from './images/apt.ts'
 export { type BuildOptions, buildImage, imageRecipes, isKnownImage, requireImage } from './images/build.ts'

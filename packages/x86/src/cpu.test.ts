@@ -69,6 +69,25 @@ const OUT_AL_TO_80H = [0xe6, 0x80]
 const HLT = 0xf4
 
 describe('the CPU', () => {
+  it('counts instructions, exits from WebAssembly and what was decoded', () => {
+    const bench = createCpu()
+    // mov ecx, 5; dec ecx; jnz to dec; hlt
+    assert.deepEqual(runCode(bench, [0xb9, 5, 0, 0, 0, 0x49, 0x75, 0xfd, HLT]), { kind: 'hlt' })
+    const { retired, exits, codeCache, recompiler } = bench.cpu.statistics()
+    assert.equal(retired, 12)
+    assert.deepEqual([exits.halt, exits.fault, exits.hot], [1, 0, 0])
+    assert.ok(exits.decode > 0)
+    assert.equal(codeCache.decoded, 4)
+    assert.equal(recompiler, undefined)
+  })
+  it('says where it is between two runs, in linear addresses', () => {
+    const bench = createCpu()
+    // jmp to itself, with CS at 100h
+    bench.ram.set([0xeb, 0xfe], 0x1234)
+    runCode(bench, [0xea, 0x34, 0x02, 0x00, 0x01], 'real')
+    assert.deepEqual(bench.cpu.sample(), { address: 0x1234n, cpl: 0, isRecompiled: false })
+    assert.equal('timeInside' in bench.cpu.statistics(), false)
+  })
   it('stops at HLT, and goes on after an interrupt that it takes', () => {
     const bench = createCpu()
     // sti; hlt; mov al, 7; out 80h, al; hlt. The handler at 200h: mov al, 9; out 80h, al; iret.

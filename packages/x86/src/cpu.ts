@@ -20,6 +20,7 @@ import { EXIT } from './state/exits.ts'
 import { IF, RF, TF } from './state/flags.ts'
 import * as L from './state/layout.ts'
 import { EXCEPTION, GPR_NAMES } from './state/registers.ts'
+import type { CpuSample, CpuStatistics } from './statistics.ts'
 import { type InertMsrs, RESET_MSRS, updateFpu } from './system/control.ts'
 import { Core, type EngineExports } from './system/core.ts'
 import { deliver, type Source } from './system/interrupts.ts'
@@ -45,6 +46,8 @@ export interface CpuOptions {
    * everything is interpreted.
    */
   readonly recompile?: { readonly hotAfter?: number; readonly worker?: RegionWorker }
+  /** For a profile: a clock by which it is measured how long WebAssembly runs. It is asked twice for each exit. */
+  readonly clock?: () => number
   /** Sees every exception before it is delivered, with RIP set; true ends the slice there. For debuggers and tests. */
   readonly intercept?: (vector: number, errorCode: number) => boolean
 }
@@ -70,6 +73,7 @@ const SLICE: CpuExit = { kind: 'slice' }
 const HLT: CpuExit = { kind: 'hlt' }
 const PAGE = 4096
 const MAX_LENGTH = 15
+const EXIT_NAMES = Object.keys(EXIT) as (keyof typeof EXIT)[]
 const EXIT_BIT = 0x80000000 | 0
 const DR6_BS = 1 << 14
 
@@ -101,6 +105,11 @@ export class Cpu {
   #exitRequested = false
   /** Instructions run so far. A repeated string instruction is one, when it is done. */
   retired = 0
+  /** Returns from WebAssembly, by exit code. */
+  readonly #exits = new Float64Array(EXIT_NAMES.length)
+  #leftToInterpreter = 0
+  readonly #clock: CpuOptions['clock']
+  #timeInside = 0
   #shutdown: string | undefined
 
   constructor(options: CpuOptions) {
@@ -111,6 +120,7 @@ export class Cpu {
     this.#memory = options.memory
     this.#pins = options.pins
     this.#intercept = options.intercept
+    this.#clock = options.clock
     this.#ram = new Uint8Array(options.memory.memory.buffer)
     this.#core = new Core(engine.buffer, options.pins)
     const host = hostOperations({
@@ -290,6 +300,30 @@ export class Cpu {
     return this.#cache.counters
   }
 
+  /** What was counted so far. */
+  statistics(): CpuStatistics {
+    const exits = Object.fromEntries(EXIT_NAMES.map((name) => [name, this.#exits[EXIT[name]]!]))
+    return {
+      retired: this.retired,
+      exits: exits as CpuStatistics['exits'],
+      leftToInterpreter: this.#leftToInterpreter,
+      ...(this.#clock ? { timeInside: this.#timeInside } : {}),
+      codeCache: { ...this.#cache.counters },
+      ...(this.#recompiler ? { recompiler: this.#recompiler.statistics() } : {}),
+    }
+  }
+
+  /** Where it is. */
+  sample(): CpuSample {
+    const { low, high } = this.#linear()
+    const map = this.#codePageAt(low, high)
+    return {
+      address: (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0),
+      cpl: this.#core.cpl,
+      isRecompiled: map !== 0 && (this.#recompiler?.hasRegions(map) ?? false),
+    }
+  }
+
   /** Runs at most about `maxInstructions`; interrupts are taken from the pins on the way. */
   run(maxInstructions: number): CpuExit {
     const core = this.#core
@@ -314,12 +348,20 @@ export class Cpu {
         budget--
         continue
       }
-      const code = core.exports.dispatch(budget | 0)
+      const code = this.#clock ? this.#dispatchTimed(budget, this.#clock) : core.exports.dispatch(budget | 0)
+      this.#exits[code]!++
       budget = this.#charge(budget)
       if (code === EXIT.decode) budget = this.#decode(budget)
       else if (code === EXIT.hot) this.#hot()
       else budget -= this.#finish(code)
     }
+  }
+
+  #dispatchTimed(budget: number, clock: () => number): number {
+    const entered = clock()
+    const code = this.#core.exports.dispatch(budget | 0)
+    this.#timeInside += clock() - entered
+    return code
   }
 
   /** Counts what ran of a budget; returns what is left of it. */
@@ -384,6 +426,7 @@ export class Cpu {
   /** An instruction that recompiled code left undone; returns instructions to charge. */
   #interpretOne(): number {
     const core = this.#core
+    this.#leftToInterpreter++
     // 0: at RIP.
     if (core.word(L.CURRENT_UOP) !== 0) core.ripFromUop(false)
     core.setWord(L.FAULT, 0)
@@ -532,6 +575,7 @@ export class Cpu {
     const borrow = rip < offset ? 1 : 0
     core.setPair(L.REGS + L.SLOT.ripBase * 8, (rip - offset) | 0, core.word(L.RIP + 4) - borrow)
     const code = core.exports.runUop(uop, budget | 0)
+    this.#exits[code]!++
     const left = this.#charge(budget)
     if (code === EXIT.hot) this.#hot()
     return left - this.#finish(code)

@@ -13,4 +13,5 @@ export {
   type RegionWorker,
 } from './jit/region-service.ts'
 export type { CpuPins } from './pins.ts'
+export type { CpuSample, CpuStatistics, RecompilerStatistics } from './statistics.ts'
 export { CPU_MODELS, type CpuModel, CpuModelError, DEFAULT_CPU_MODEL } from './system/model.ts'

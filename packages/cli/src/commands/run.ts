@@ -1,7 +1,4 @@
-import { createWriteStream } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Writable } from 'node:stream'
 import {
   cpuModelNames,
   createDomain,
@@ -20,6 +17,8 @@ import {
 import { OutputFileError, UsageError } from '../errors.ts'
 import { type Command, type CommandInput, parseMemory } from '../options.ts'
 import { CONSOLE_HELP, EscapeKeys } from '../run/escape-keys.ts'
+import { OutputFile } from '../run/output-file.ts'
+import { Reports } from '../run/reports.ts'
 import { SerialOutput } from '../run/serial-output.ts'
 import { handleSignals } from '../run/signals.ts'
 import { enterRawMode } from '../run/terminal.ts'
@@ -51,6 +50,15 @@ export const RUN: Command = {
       complete: CPU_MODELS.names,
     },
     serial: { value: 'FILE', help: "Keep a copy of the serial console's output in FILE.", complete: 'file' },
+    stats: {
+      value: '[FILE]',
+      help: 'Say at the end what was counted: on standard error, or as JSON in FILE.',
+    },
+    profile: {
+      value: '[FILE]',
+      help: "Say at the end where the guest's time went; with folded stacks in FILE.",
+    },
+    symbols: { value: 'FILE', help: "System.map of the guest's kernel, for --profile.", complete: 'file' },
   },
   notes: `An image that is not here yet is built first. On a terminal:
 ${CONSOLE_HELP.map((line) => `  ${line}`).join('\n')}
@@ -62,20 +70,22 @@ line; 4 triple fault; 6 reset; 128 + number when a signal ended the machine.`,
   run: runMachine,
 }
 
-async function runMachine({ positionals, values }: CommandInput): Promise<number> {
+async function runMachine({ positionals, values, switches }: CommandInput): Promise<number> {
   const memoryBytes = parseMemory(values.memory ?? DEFAULT_MEMORY)
   const engine = await loadEngine(values.engine ?? DEFAULT_ENGINE)
   const files = await bootFiles(positionals[0], values)
   const stopped = Promise.withResolvers<number>()
   stopped.promise.catch(() => {}) // it is looked at when the machine has ended
-  const log = values.serial === undefined ? [] : [await openLog(values.serial)]
+  const log = values.serial === undefined ? [] : [(await OutputFile.open(values.serial)).stream()]
   const output = new SerialOutput(process.stdout, ...log)
+  const reports = await Reports.open({ values, switches })
   let input: SerialInput | undefined
   const domain = await createDomain({
     ...files,
     memoryBytes,
     engine,
     ...(values.cpu === undefined ? {} : { cpu: values.cpu }),
+    ...(reports.profile ? { profile: reports.profile } : {}),
     serial: output,
     onSerialRoom: () => input?.room(),
   })
@@ -92,6 +102,7 @@ async function runMachine({ positionals, values }: CommandInput): Promise<number
   input = new SerialInput({ send: (bytes) => domain.machine.serialInput(bytes), source: process.stdin })
   const status = await runConsole(domain, input, output)
   for (const stream of log) await new Promise((resolve) => stream.end(resolve))
+  await reports.write(domain.machine)
   return Promise.race([stopped.promise, Promise.resolve(status)])
 }
 
@@ -196,14 +207,4 @@ function terminalWords(): string[] {
     ...(rows && columns ? [`typevisor.size=${rows}x${columns}`] : []),
     ...(term && /^[\w.+-]+$/.test(term) ? [`TERM=${term}`] : []),
   ]
-}
-
-async function openLog(path: string): Promise<Writable> {
-  try {
-    const file = await open(path, 'w')
-    return createWriteStream(path, { fd: file })
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException
-    throw new OutputFileError(path, code ?? message)
-  }
 }

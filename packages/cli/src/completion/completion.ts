@@ -1,6 +1,6 @@
 // Completion scripts, written from the table of commands.
 
-import { type Command, HELP, type Option } from '../options.ts'
+import { type Command, HELP, hasOptionalValue, type Option } from '../options.ts'
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const
 export type Shell = (typeof SHELLS)[number]
@@ -61,7 +61,7 @@ function bashGroup(first: string, seconds: readonly string[]): string {
 function bashCommand(command: Command): string {
   const options = optionsOf(command)
   const values = options
-    .filter(([, { value }]) => value)
+    .filter(([, option]) => option.value && !hasOptionalValue(option))
     .map(([name, { complete }]) => `        --${name}) ${bashValues(complete)}return ;;`)
   const words = [...options.map(([name]) => `--${name}`), ...(command.completeArguments ?? [])].join(' ')
   return `    "${command.name}")
@@ -92,9 +92,17 @@ function fish(commands: readonly Command[]): string {
 function fishCommand(command: Command): string[] {
   const seen = command.name.split(' ').map((word) => `__fish_seen_subcommand_from ${word}`)
   const prefix = `complete -c typevisor -n ${quote(seen.join('; and '))}`
-  const options = optionsOf(command).map(([name, { help, value, complete }]) => {
-    const values =
-      complete === 'file' ? ' -rF' : complete ? ` -xa ${quote(complete.join(' '))}` : value ? ' -x' : ''
+  const options = optionsOf(command).map(([name, option]) => {
+    const { help, value, complete } = option
+    const values = hasOptionalValue(option)
+      ? ''
+      : complete === 'file'
+        ? ' -rF'
+        : complete
+          ? ` -xa ${quote(complete.join(' '))}`
+          : value
+            ? ' -x'
+            : ''
     return `${prefix} -l ${name} -d ${quote(help)}${values}`
   })
   const names = command.completeArguments?.join(' ')

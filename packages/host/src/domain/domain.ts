@@ -7,6 +7,7 @@ import {
   loadKernel,
   Machine,
   type MachineExit,
+  type Profile,
   writeAcpiTables,
 } from '@typevisor/vmm'
 import { decompressors } from '../decompress/decompress.ts'
@@ -25,6 +26,8 @@ export interface DomainOptions {
   engine?: string | Hypervisor
   /** A CPU model by name. */
   cpu?: string
+  /** Is told where the guest's time goes. */
+  profile?: Profile
   /** The guest's serial output; `congestion` gives a promise while no more should come. */
   serial: ByteSink & { congestion?: () => Promise<void> | undefined }
   /** All serial input was taken; there is room for more. */
@@ -57,6 +60,7 @@ export async function createDomain(options: DomainOptions): Promise<Domain> {
     memoryBytes,
     ...(options.cpu === undefined ? {} : { model: options.cpu }),
     serial,
+    ...(options.profile ? { profile: options.profile } : {}),
     ...(options.onSerialRoom ? { onSerialRoom: options.onSerialRoom } : {}),
     debugConsole: options.debugConsole ?? { write: () => {} },
     host: createMachineHost(() => serial.congestion?.()),

@@ -8,7 +8,12 @@ export interface EmulatedCpu extends Vcpu {
   release?(): void
 }
 
-export type CreateCpu = (options: { memory: GuestMemory; pins: CpuPins; model?: string }) => EmulatedCpu
+export type CreateCpu = (options: {
+  memory: GuestMemory
+  pins: CpuPins
+  model?: string
+  clock?: () => number
+}) => EmulatedCpu
 
 /** One vCPU in this process, by a CPU in TypeScript: `emulated('interpreter', (options) => new Cpu(options))`. */
 export function emulated(engine: 'interpreter' | 'jit' | 'lock-step', createCpu: CreateCpu): Hypervisor {

@@ -4,7 +4,7 @@
 // Port, MMIO and MSR accesses reach the machine through CpuPins, synchronously, from inside `run`: in an emulator a
 // call is all they need, and a KVM engine makes the calls itself from its exits. What ends `run` is an Exit.
 
-import type { CpuPins } from '@typevisor/x86'
+import type { CpuPins, CpuSample, CpuStatistics } from '@typevisor/x86'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 
 export type EngineName = 'interpreter' | 'jit' | 'lock-step' | 'kvm'
@@ -60,6 +60,10 @@ export interface Vcpu {
   report(): string
   /** Instructions run so far, where the engine counts them; a repeated string instruction counts less than its elements. */
   readonly retired?: number
+  /** What an engine that emulates counted. */
+  statistics?(): CpuStatistics
+  /** Where it is between two runs, for profiles. */
+  sample?(): CpuSample
 }
 
 export interface Vm {
@@ -73,5 +77,6 @@ export interface Vm {
 
 export interface Hypervisor {
   readonly engine: EngineName
-  createVm(options: { memory: GuestMemory; pins: CpuPins; model?: string }): Vm
+  /** `clock`, in ns, is given where the engine is to measure itself. */
+  createVm(options: { memory: GuestMemory; pins: CpuPins; model?: string; clock?: () => number }): Vm
 }

@@ -4,9 +4,10 @@ import { emulated } from '../hypervisor/emulated.ts'
 import type { Exit } from '../hypervisor/hypervisor.ts'
 import { FakeCpu } from '../testing/fake-cpu.ts'
 import { Machine } from './machine.ts'
+import { Profile } from './profile.ts'
 
 /** A machine in which sleeping is what moves the time. */
-function setup(program: (cpu: FakeCpu, budget: number) => Exit) {
+function setup(program: (cpu: FakeCpu, budget: number) => Exit, profile?: Profile) {
   let now = 5e9
   const output: number[] = []
   const debug: number[] = []
@@ -21,6 +22,7 @@ function setup(program: (cpu: FakeCpu, budget: number) => Exit) {
       return cpu
     }),
     memoryBytes: 2 << 20,
+    ...(profile ? { profile } : {}),
     serial: { write: (byte) => output.push(byte) },
     debugConsole: { write: (byte) => debug.push(byte) },
     host: {
@@ -298,6 +300,32 @@ describe('machine', () => {
       return SLICE
     })
     assert.deepEqual(await machine.run(), { kind: 'stopped' })
+  })
+  it('tells a profile where each slice ended, and has shorter ones for it', async () => {
+    const profile = new Profile()
+    const budgets: number[] = []
+    const { machine, cpu, pass } = setup((cpu, budget) => {
+      budgets.push(budget)
+      pass(1e6)
+      if (cpu.runs === 3) machine.stop()
+      return SLICE
+    }, profile)
+    const sample = { address: 0x1000n, cpl: 3, isRecompiled: false }
+    Object.assign(cpu, { sample: () => sample })
+    await machine.run()
+    assert.deepEqual(profile.addresses(), [{ mode: 'user', address: 0x1000n, time: 3e6, recompiledTime: 0 }])
+    assert.ok(budgets[0] >= 0.2e6 * 0.02 && budgets[0] <= 0.8e6 * 0.02)
+    assert.notEqual(budgets[0], budgets[1])
+  })
+  it('counts slices and the time in them, and nothing of an engine that counts nothing', async () => {
+    const { machine, pass } = setup((cpu) => {
+      pass(3e6)
+      if (cpu.runs === 4) machine.stop()
+      return SLICE
+    })
+    await machine.run()
+    pass(1e9)
+    assert.deepEqual(machine.statistics(), { seconds: 0.012, runningSeconds: 0.012, slices: 4 })
   })
 })
 

@@ -1,13 +1,14 @@
-import type { CpuPins } from '@typevisor/x86'
+import type { CpuPins, CpuStatistics } from '@typevisor/x86'
 import { MmioBus } from '../bus/mmio-bus.ts'
 import { PortBus } from '../bus/port-bus.ts'
 import type { WallClock } from '../clock/clock.ts'
 import { DeadlineQueue } from '../clock/deadline-queue.ts'
 import { unreachable } from '../errors.ts'
-import type { CpuRegisters, Hypervisor, Vcpu, Vm } from '../hypervisor/hypervisor.ts'
+import type { CpuRegisters, Exit, Hypervisor, Vcpu, Vm } from '../hypervisor/hypervisor.ts'
 import { allocateGuestMemory, GuestRam } from '../memory/guest-memory.ts'
 import type { MachineExit } from './exit.ts'
 import { buildPc, type PcOutputs, type PcParts } from './pc.ts'
+import type { Profile } from './profile.ts'
 import { SlicePacer } from './slice-pacer.ts'
 
 /** What a machine needs of its surroundings; nothing else of them is reached. */
@@ -29,6 +30,18 @@ export interface MachineOptions extends PcOutputs {
   host: MachineHost
   /** A CPU model by name; the engine's default otherwise. */
   model?: string
+  /** Is told where the time goes. */
+  profile?: Profile
+}
+
+/** What a machine counted. */
+export interface MachineStatistics {
+  /** Since the machine began to run, and of these with the processor at work. */
+  readonly seconds: number
+  readonly runningSeconds: number
+  readonly slices: number
+  /** Left out where the engine counts nothing. */
+  readonly cpu?: CpuStatistics
 }
 
 /**
@@ -43,6 +56,7 @@ export class Machine {
   readonly #host: MachineHost
   readonly #clock: DeadlineQueue
   readonly #pacer = new SlicePacer()
+  readonly #profile: Profile | undefined
   #intr = false
   #exit: MachineExit | undefined
   #wake: (() => void) | undefined
@@ -51,10 +65,16 @@ export class Machine {
   #sliceEnd = Infinity
   #interrupted = false
   #deafHalts = 0
+  /** Guest time when `run` was called, and when it ended. */
+  #began = 0
+  #ended: number | undefined
+  #runningTime = 0
+  #slices = 0
 
   constructor(options: MachineOptions) {
     const { host, memoryBytes } = options
     this.#host = host
+    this.#profile = options.profile
     const origin = host.monotonic.now()
     this.#clock = new DeadlineQueue({ now: () => host.monotonic.now() - origin }, () =>
       this.#onEarlierDeadline(),
@@ -78,6 +98,7 @@ export class Machine {
       memory,
       pins,
       ...(options.model === undefined ? {} : { model: options.model }),
+      ...(options.profile ? { clock: () => host.monotonic.now() } : {}),
     })
     this.#vcpu = this.#vm.vcpus[0]
   }
@@ -113,15 +134,27 @@ export class Machine {
     return this.#vcpu.report()
   }
 
+  statistics(): MachineStatistics {
+    const cpu = this.#vcpu.statistics?.()
+    return {
+      seconds: ((this.#ended ?? this.now()) - this.#began) / 1e9,
+      runningSeconds: this.#runningTime / 1e9,
+      slices: this.#slices,
+      ...(cpu ? { cpu } : {}),
+    }
+  }
+
   /** Runs until the machine ends. While the processor is halted this waits for a deadline or an interrupt. */
   async run(): Promise<MachineExit> {
     if (this.#running) throw new Error('Invariant broken: a machine runs once at a time')
     this.#running = true
+    this.#began = this.now()
     try {
       while (!this.#exit) await this.#turn()
       return this.#exit
     } finally {
       this.#running = false
+      this.#ended = this.now()
       this.#vm.release?.()
     }
   }
@@ -130,12 +163,17 @@ export class Machine {
   async #turn(): Promise<void> {
     this.#clock.runDue()
     const before = this.now()
-    const budget = this.#pacer.budget(this.#clock.next() - before)
+    const budget = this.#pacer.budget(
+      Math.min(this.#clock.next() - before, this.#profile?.nextSlice() ?? Infinity),
+    )
     this.#sliceEnd = before + this.#pacer.duration(budget)
     this.#interrupted = false
     const exit = this.#vcpu.run(budget)
     const elapsed = this.now() - before
     this.#sliceEnd = Infinity
+    this.#runningTime += elapsed
+    this.#slices++
+    if (this.#profile) this.#note(this.#profile, exit, elapsed)
     if (this.#exit) return
     switch (exit.kind) {
       case 'slice':
@@ -153,6 +191,11 @@ export class Machine {
       default:
         unreachable(exit)
     }
+  }
+
+  #note(profile: Profile, { kind }: Exit, elapsed: number): void {
+    const sample = this.#vcpu.sample?.()
+    if (sample) profile.slice(sample, kind, elapsed)
   }
 
   /** Waits without polling until an interrupt is pending or the machine ends. */

@@ -10,6 +10,7 @@ import { Cpu, type CpuExit, type CpuOptions, type CpuRegisters } from '../cpu.ts
 import type { CpuPins } from '../pins.ts'
 import * as L from '../state/layout.ts'
 import { GPR_NAMES } from '../state/registers.ts'
+import type { CpuSample, CpuStatistics } from '../statistics.ts'
 
 const PAGE = 65536
 const SLICES_PER_RAM_CHECK = 5000
@@ -82,7 +83,7 @@ export class LockStepCpu {
     const copy = new WebAssembly.Memory({ initial: pages, maximum: pages })
     this.#memories = [memory, copy]
     this.#leader = new Cpu({ recompile: {}, ...options, pins: this.#recordingPins(options.pins) })
-    const { recompile: _, ...rest } = options
+    const { recompile: _, clock: __, ...rest } = options
     this.#follower = new Cpu({
       ...rest,
       memory: { ...options.memory, memory: copy },
@@ -167,6 +168,13 @@ export class LockStepCpu {
   }
   requestExit(): void {
     this.#leader.requestExit()
+  }
+  /** Of the CPU that recompiles. */
+  statistics(): CpuStatistics {
+    return this.#leader.statistics()
+  }
+  sample(): CpuSample {
+    return this.#leader.sample()
   }
   report(): string {
     return this.#leader.report()

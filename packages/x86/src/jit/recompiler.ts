@@ -42,6 +42,7 @@ import type { CodeCache } from '../interpreter/code-cache.ts'
 import { enlargeAfter, entriesPlace, heatPlace } from '../interpreter/heat.ts'
 import { isOrdinaryControl } from '../isa/float-lanes.ts'
 import * as L from '../state/layout.ts'
+import type { RecompilerStatistics } from '../statistics.ts'
 import { isCompilable } from './compilable.ts'
 import { type Extent, type FloatMode, type Plan, planRegion } from './plan.ts'
 import { exportedFunctions, REGION_SLOTS } from './region-compiler.ts'
@@ -122,6 +123,7 @@ export class Recompiler {
   readonly #floats = new Map<number, { readonly mode: FloatMode; readonly returns: number }>()
   readonly counters = {
     regions: 0,
+    large: 0,
     instructions: 0,
     bytes: 0,
     dropped: 0,
@@ -278,6 +280,7 @@ export class Recompiler {
     }
     this.#bytes += bytes
     this.counters.regions++
+    if (extent === 'large') this.counters.large++
     for (const { instructions } of blocks) this.counters.instructions += instructions.length
   }
 
@@ -327,6 +330,25 @@ export class Recompiler {
     this.#freeSlots.push(slot)
     this.#bytes -= bytes
     this.counters.dropped++
+  }
+
+  /** Whether there is recompiled code of a page, named by its map. */
+  hasRegions(map: number): boolean {
+    return (this.#byMap.get(map)?.size ?? 0) > 0
+  }
+
+  statistics(): RecompilerStatistics {
+    const { regions, large: largeMade, ...counters } = this.counters
+    let large = 0
+    for (const { extent } of this.#regions.values()) if (extent === 'large') large++
+    return {
+      small: this.#regions.size - large,
+      large,
+      smallMade: regions - largeMade,
+      largeMade,
+      bytesNow: this.#bytes,
+      ...counters,
+    }
   }
 
   /** Ends the thread that makes regions. */
