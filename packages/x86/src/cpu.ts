@@ -250,8 +250,16 @@ export class Cpu {
 
   /** RAM was written from outside. */
   memoryWritten(gpa: number, length: number): void {
-    if (length > 0)
-      this.#cache.written(gpa < this.#memory.lowBytes ? gpa : gpa - 2 ** 32 + this.#memory.lowBytes, length)
+    if (length === 0) return
+    const host = gpa < this.#memory.lowBytes ? gpa : gpa - 2 ** 32 + this.#memory.lowBytes
+    if (this.#cache.written(host, length)) this.#lookAgain()
+  }
+
+  /** A region that is at work, and has called the pins, goes on in it no longer than to its next loop or to another page. */
+  #lookAgain(): void {
+    const { words } = this.#core
+    words[L.EXIT_REQUEST >> 2] = EXIT_BIT
+    words.fill(-1, L.CODE_TLB >> 2, (L.CODE_TLB + 2 * L.CODE_TLB_SIZE) >> 2)
   }
 
   /** Bytes of the state, laid out as in state/layout.ts. */
