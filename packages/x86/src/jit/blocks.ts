@@ -141,8 +141,11 @@ class Exploration {
     while (uop !== 0 && !this.instructions.has(at) && this.instructions.size < this.#limit) {
       if (this.#code.isElsewhere(uop) && this.instructions.size > 0) break
       if (this.#code.handlerAt(uop) === INTERNAL.goto) {
-        // The line goes on elsewhere in the page, or on the next one.
-        at = (at & ~4095) + this.#code.engine.getInt32(uop + L.UOP_IMM, true)
+        // The line goes on elsewhere. Another page may be mapped elsewhere too: a block ends before it.
+        if (at % PAGE === 0) {
+          found.push(at)
+          break
+        }
         uop = this.#code.lookUp(at)
         continue
       }
