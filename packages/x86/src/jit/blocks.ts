@@ -140,7 +140,12 @@ class Exploration {
     const found: number[] = []
     let at = leader
     let uop = this.#code.lookUp(at)
-    while (uop !== 0 && !this.instructions.has(at) && this.instructions.size < this.#limit) {
+    while (uop !== 0 && this.instructions.size < this.#limit) {
+      if (this.instructions.has(at)) {
+        // Lines that began differently, perhaps inside an instruction of each other, go on as one.
+        found.push(at)
+        break
+      }
       if (this.#code.isElsewhere(uop) && this.instructions.size > 0) break
       if (this.#code.handlerAt(uop) === INTERNAL.goto) {
         // The line goes on elsewhere. Another page may be mapped elsewhere too: a block ends before it.
