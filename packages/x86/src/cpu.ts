@@ -41,10 +41,14 @@ export interface CpuOptions {
   /** Name of a CPU model; `x86-64-v2` where it is left out. */
   readonly model?: string
   /**
-   * Recompile hot code: what has been arrived at `hotAfter` times, in the thread of `worker` where there is one. Left out,
-   * everything is interpreted.
+   * Recompile hot code: what has been arrived at `hotAfter` times, in the thread of `worker` where there is one, into
+   * `maxBytes` of WebAssembly at most. Left out, everything is interpreted.
    */
-  readonly recompile?: { readonly hotAfter?: number; readonly worker?: RegionWorker }
+  readonly recompile?: {
+    readonly hotAfter?: number
+    readonly worker?: RegionWorker
+    readonly maxBytes?: number
+  }
   /** Sees every exception before it is delivered, with RIP set; true ends the slice there. For debuggers and tests. */
   readonly intercept?: (vector: number, errorCode: number) => boolean
 }
@@ -145,6 +149,7 @@ export class Cpu {
       this.#recompiler = new Recompiler({
         model: model.name,
         worker: options.recompile.worker,
+        maxBytes: options.recompile.maxBytes,
         interpreter,
         engineMemory: engine,
         ram: options.memory.memory,

@@ -59,6 +59,8 @@ export interface Variant {
   readonly hotAfter?: number
   /** Slices until the worker answers; left out, there is none. */
   readonly answersAfter?: number
+  /** Bytes of all regions, at most. */
+  readonly maxBytes?: number
 }
 const INTERPRETER: Variant = { name: 'interpreter' }
 export const RECOMPILERS: readonly Variant[] = [
@@ -89,7 +91,7 @@ export class TestMachine {
   /** A vector that waits to be taken. */
   interrupt = -1
 
-  constructor({ hotAfter, answersAfter }: Variant) {
+  constructor({ hotAfter, answersAfter, maxBytes }: Variant) {
     const memory = new WebAssembly.Memory({ initial: RAM_BYTES / 65536, maximum: RAM_BYTES / 65536 })
     this.worker = answersAfter === undefined ? undefined : new LateWorker()
     this.#answersAfter = answersAfter ?? 0
@@ -114,7 +116,9 @@ export class TestMachine {
           return vector
         },
       },
-      ...(hotAfter === undefined ? {} : { recompile: worker ? { hotAfter, worker } : { hotAfter } }),
+      ...(hotAfter === undefined
+        ? {}
+        : { recompile: { hotAfter, ...(worker && { worker }), ...(maxBytes && { maxBytes }) } }),
       intercept: (vector, errorCode) => this.#note(vector, errorCode),
     })
   }
