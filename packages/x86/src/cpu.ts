@@ -42,10 +42,14 @@ export interface CpuOptions {
   /** Name of a CPU model; `x86-64-v2` where it is left out. */
   readonly model?: string
   /**
-   * Recompile hot code: what has been arrived at `hotAfter` times, in the thread of `worker` where there is one. Left out,
-   * everything is interpreted.
+   * Recompile hot code: what has been arrived at `hotAfter` times, in the thread of `worker` where there is one, into
+   * `maxBytes` of WebAssembly at most. Left out, everything is interpreted.
    */
-  readonly recompile?: { readonly hotAfter?: number; readonly worker?: RegionWorker }
+  readonly recompile?: {
+    readonly hotAfter?: number
+    readonly worker?: RegionWorker
+    readonly maxBytes?: number
+  }
   /** For a profile: a clock by which it is measured how long WebAssembly runs. It is asked twice for each exit. */
   readonly clock?: () => number
   /** Sees every exception before it is delivered, with RIP set; true ends the slice there. For debuggers and tests. */
@@ -155,6 +159,7 @@ export class Cpu {
       this.#recompiler = new Recompiler({
         model: model.name,
         worker: options.recompile.worker,
+        maxBytes: options.recompile.maxBytes,
         interpreter,
         engineMemory: engine,
         ram: options.memory.memory,
@@ -260,8 +265,16 @@ export class Cpu {
 
   /** RAM was written from outside. */
   memoryWritten(gpa: number, length: number): void {
-    if (length > 0)
-      this.#cache.written(gpa < this.#memory.lowBytes ? gpa : gpa - 2 ** 32 + this.#memory.lowBytes, length)
+    if (length === 0) return
+    const host = gpa < this.#memory.lowBytes ? gpa : gpa - 2 ** 32 + this.#memory.lowBytes
+    if (this.#cache.written(host, length)) this.#lookAgain()
+  }
+
+  /** A region that is at work, and has called the pins, goes on in it no longer than to its next loop or to another page. */
+  #lookAgain(): void {
+    const { words } = this.#core
+    words[L.EXIT_REQUEST >> 2] = EXIT_BIT
+    words.fill(-1, L.CODE_TLB >> 2, (L.CODE_TLB + 2 * L.CODE_TLB_SIZE) >> 2)
   }
 
   /** Bytes of the state, laid out as in state/layout.ts. */

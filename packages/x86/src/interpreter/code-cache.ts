@@ -30,6 +30,7 @@ interface CodePage {
 
 interface CrossingInstruction {
   readonly bytes: Uint8Array
+  readonly codeSize: CodeSize
   readonly uop: number
 }
 
@@ -246,9 +247,9 @@ export class CodeCache {
    */
   crossing(key: number, bytes: Uint8Array, offset: number, codeSize: CodeSize): number {
     const known = this.#crossing.get(key)
-    if (known && sameBytes(known.bytes, bytes)) return known.uop
+    if (known?.codeSize === codeSize && sameBytes(known.bytes, bytes)) return known.uop
     const uop = this.single(bytes, offset, codeSize)
-    this.#crossing.set(key, { bytes: bytes.slice(), uop })
+    this.#crossing.set(key, { bytes: bytes.slice(), codeSize, uop })
     return uop
   }
 
@@ -269,9 +270,11 @@ export class CodeCache {
     return this.#decoder.decode(bytes, 0, bytes.length, codeSize) !== 'truncated'
   }
 
-  /** RAM changed at [host, host + bytes). */
-  written(host: number, bytes: number): void {
-    for (const page of this.#touched(host, bytes)) this.#invalidate(page)
+  /** RAM changed at [host, host + bytes); true where there was decoded code. */
+  written(host: number, bytes: number): boolean {
+    const pages = this.#touched(host, bytes)
+    for (const page of pages) this.#invalidate(page)
+    return pages.length > 0
   }
 
   /** Whether decoded instructions lie in [host, host + bytes). */

@@ -56,8 +56,8 @@ export interface CodeSource {
 }
 
 const PAGE = 4096
-/** Offsets from the base page that a place in a region can have. */
-const FAR = 1 << 27
+/** Offsets from the base page that a branch in a region can go to: see L.FAULT_NOTE. */
+const FAR = 0x7fff0000
 
 function flowOf(source: HandlerSource): Flow {
   const { entry, operands } = source
@@ -91,17 +91,19 @@ function targetsOf(engine: DataView, flow: Flow, uop: number, at: number, length
     case 'conditional':
     case 'jump':
     case 'call':
-      return [at + length + engine.getInt32(uop + L.UOP_IMM, true)]
+      return [at + length + engine.getInt32(uop + L.UOP_IMM, true)].filter(isNear)
     case 'indirect':
     case 'indirect-call':
       return recordedTargets(engine, uop)
         .map((distance) => (at & ~(PAGE - 1)) + distance)
-        .filter((target) => Math.abs(target) < FAR)
+        .filter(isNear)
         .sort((a, b) => a - b)
     default:
       return []
   }
 }
+
+const isNear = (target: number): boolean => Math.abs(target) < FAR
 
 /** All instructions that belong to the region, by place, and where blocks begin. */
 class Exploration {
@@ -138,11 +140,19 @@ class Exploration {
     const found: number[] = []
     let at = leader
     let uop = this.#code.lookUp(at)
-    while (uop !== 0 && !this.instructions.has(at) && this.instructions.size < this.#limit) {
+    while (uop !== 0 && this.instructions.size < this.#limit) {
+      if (this.instructions.has(at)) {
+        // Lines that began differently, perhaps inside an instruction of each other, go on as one.
+        found.push(at)
+        break
+      }
       if (this.#code.isElsewhere(uop) && this.instructions.size > 0) break
       if (this.#code.handlerAt(uop) === INTERNAL.goto) {
-        // The line goes on elsewhere in the page, or on the next one.
-        at = (at & ~4095) + this.#code.engine.getInt32(uop + L.UOP_IMM, true)
+        // The line goes on elsewhere. Another page may be mapped elsewhere too: a block ends before it.
+        if (at % PAGE === 0) {
+          found.push(at)
+          break
+        }
         uop = this.#code.lookUp(at)
         continue
       }

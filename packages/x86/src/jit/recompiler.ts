@@ -110,6 +110,7 @@ export class Recompiler {
   readonly #env: Record<string, unknown>
   readonly #worker: RegionWorker
   readonly #retired: () => number
+  readonly #maxBytes: number
   readonly #compilable: (boolean | undefined)[] = []
   /** In the order in which they were entered. */
   readonly #regions = new Map<number, Region>()
@@ -144,10 +145,12 @@ export class Recompiler {
     /** Instructions that the CPU has run. */
     retired: () => number
     worker?: RegionWorker | undefined
+    maxBytes?: number | undefined
   }) {
     const { interpreter, exports, model } = options
     this.#hotAfter = options.hotAfter
     this.#retired = options.retired
+    this.#maxBytes = options.maxBytes ?? MAX_BYTES
     this.#warm = options.hotAfter >> 4
     this.#interpreter = interpreter
     this.#engine = new DataView(options.engineMemory.buffer)
@@ -286,7 +289,7 @@ export class Recompiler {
 
   /** Drops the oldest regions where there is no room for another; those that are in use become hot again. */
   #makeRoom(bytes: number): void {
-    if (this.#freeSlots.length > 0 && this.#bytes + bytes <= MAX_BYTES) return
+    if (this.#freeSlots.length > 0 && this.#bytes + bytes <= this.#maxBytes) return
     const oldest = [...this.#regions.values()].slice(0, Math.ceil(this.#regions.size / 4))
     for (const region of oldest) this.#drop(region)
     this.counters.reclaimed += oldest.length
@@ -322,7 +325,7 @@ export class Recompiler {
     const { head, original, slot, bytes } = region
     if (this.#engine.getUint16(head + L.UOP_HANDLER, true) === slot)
       this.#engine.setUint16(head + L.UOP_HANDLER, original, true)
-    this.#engine.setUint16(heatPlace(head), 0, true)
+    this.#cool(head)
     this.#regions.delete(head)
     this.#bySlot.delete(slot)
     for (const map of region.maps) this.#byMap.get(map)?.delete(region)
@@ -370,8 +373,21 @@ export class Recompiler {
     this.#forgetPending(() => true)
   }
   #forgetPending(isGone: (plan: Plan) => boolean): void {
-    for (const [head, { plan }] of this.#waiting) if (isGone(plan)) this.#waiting.delete(head)
-    for (const pending of this.#inWork) if (isGone(pending.plan)) pending.isStale = true
+    for (const [head, { plan }] of this.#waiting) {
+      if (!isGone(plan)) continue
+      this.#waiting.delete(head)
+      this.#cool(head)
+    }
+    for (const pending of this.#inWork) {
+      if (pending.isStale || !isGone(pending.plan)) continue
+      pending.isStale = true
+      this.#cool(pending.plan.head)
+    }
+  }
+  /** What is at a micro-op may become hot again, or its region large. */
+  #cool(head: number): void {
+    this.#engine.setUint16(heatPlace(head), 0, true)
+    this.#engine.setUint16(entriesPlace(head), 0, true)
   }
 }
 

@@ -200,8 +200,9 @@ export class RegionCode extends Handler {
       })
       this.statement({ kind: 'block', label: this.#faultLabel, body: fault })
       const note = super.load('i32', this.i32(0), L.FAULT_NOTE)
-      this.#spill(this.#base.get().add(note.shrS(16).shl(12).extendS()))
-      this.tailCall(this.runtime.fault, this.#budget.get().sub(note.and(0xffff)))
+      this.#spill(this.#base.get().add(note.and(-1 << L.FAULT_NOTE_PAGE).extendS()))
+      const charged = note.and((1 << L.FAULT_NOTE_PAGE) - 1)
+      this.tailCall(this.runtime.fault, this.#budget.get().sub(charged))
     })
     this.statement({ kind: 'block', label: this.#leaveLabel, body: leave })
     // To the micro-op in `leaveUop`, or to RIP where there is none.
@@ -934,7 +935,7 @@ export class RegionCode extends Handler {
   }
   /** See L.FAULT_NOTE. The driver charges the instruction that faults. */
   get #note(): number {
-    return (this.#charged - 1) | (this.#page << 16)
+    return (this.#charged - 1) | (this.#page << L.FAULT_NOTE_PAGE)
   }
   #faultTarget(): Label {
     return this.#flags.kept ? this.#faultLabel : this.#epochLabel()

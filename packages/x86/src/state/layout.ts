@@ -60,8 +60,9 @@ export const FAULT_ERROR = slot(4)
 /** Address of a page fault (CR2 when it is delivered). */
 export const FAULT_ADDRESS = slot(8)
 
-/** Where recompiled code faults: instructions to charge, and in the upper half the page, in pages from the region's base. */
+/** Where recompiled code faults: instructions to charge, and in the upper bits the page, in pages of 4 KiB from the region's base. */
 export const FAULT_NOTE = slot(4)
+export const FAULT_NOTE_PAGE = 12
 
 export const CPL = slot(4)
 /** 2, 4 or 8: code segment's default operand size in bytes; 8 in 64-bit mode. */
