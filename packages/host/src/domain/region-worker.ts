@@ -9,7 +9,7 @@ export function startRegionWorker(): RegionWorker {
     post: (request) => worker.postMessage(request),
     onAnswer(listener) {
       worker.on('message', listener)
-      worker.unref() // which a listener undoes
+      worker.unref() // once more: a listener holds the process again
     },
     end: () => void worker.terminate(),
   }

@@ -1,9 +1,9 @@
 /**
  * Decoded code: micro-ops by page of RAM and code size.
  *
- * A code page has a map from offset to micro-op (64 pointers to sub-maps of 64), which CODE_MAPS names by page of RAM. Decoding starts where control arrives and
- * goes on to the end of the straight line. Micro-ops hold offsets, never addresses, so a page is decoded once however often
- * it is mapped. A write to decoded bytes makes the page's micro-ops stale: their handler is overwritten with one that looks
+ * A code page has a map from offset to micro-op (64 pointers to sub-maps of 64), which CODE_MAPS names by page of RAM. Decoding
+ * starts where control arrives and goes on to the end of the straight line. Micro-ops hold offsets, never addresses, so a page
+ * is decoded once however often it is mapped. A write to decoded bytes makes the page's micro-ops stale: their handler is overwritten with one that looks
  * again, so even the next instruction is right. Space comes from an arena that is emptied when it is full.
  */
 import { type CodeSize, Decoder } from '../decode/decoder.ts'

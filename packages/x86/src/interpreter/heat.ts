@@ -3,18 +3,15 @@ import * as L from '../state/layout.ts'
 import type { Code, Expr } from '../wasm/code.ts'
 
 /**
- * Arrivals at a micro-op after which its code is hot: about when the time that the interpreter took for it is that which it takes to
- * recompile it.
+ * Arrivals at a micro-op after which its code is hot, and entries of a region after which it may grow: about when the interpreter
+ * has taken as long for the code as it takes to recompile it.
  */
 export const HOT_AFTER = 10_000
-
-/** Entries of a region after which a larger one takes its place. */
-export const enlargeAfter = (hotAfter: number): number => Math.min(hotAfter, 65_535)
 
 const OFFSET_MASK = (L.HEAT_ENTRIES - 1) << 1
 /** Where the heat of a micro-op is. */
 export const heatPlace = (uop: number): number => L.HEAT + ((uop >>> 3) & OFFSET_MASK)
-
+/** Where the entries of the region with that head are counted. */
 export const entriesPlace = (uop: number): number => L.REGION_ENTRIES + ((uop >>> 3) & OFFSET_MASK)
 
 /** Counts an arrival; `whenHot` runs at the one that makes the code hot, and again each 65,536 later. */

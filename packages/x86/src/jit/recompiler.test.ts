@@ -307,6 +307,14 @@ describe('recompiled code that is mapped elsewhere', () => {
       .alu(ALU.add, EBX, EAX)
       .loop(EDX, name)
 
+  /** XOR [entry], ONE ^ OTHER; INVLPG [HERE]. */
+  const remap = (code: MachineCode) =>
+    code
+      .raw(0x81, 0x35)
+      .address(DIRECTORY + 0x2000 + 4)
+      .word(ONE ^ OTHER)
+      .raw(0x0f, 0x01, 0x3d)
+      .word(HERE | 0)
   it('is another after CR3 was loaded', () => {
     const code = calls(rounds(20), 'first').mov(EAX, OTHER_DIRECTORY).raw(0x0f, 0x22, 0xd8)
     calls(code, 'second').mov(EAX, DIRECTORY).raw(0x0f, 0x22, 0xd8).loop(ECX, 'loop').hlt()
@@ -320,14 +328,7 @@ describe('recompiled code that is mapped elsewhere', () => {
   })
   it('is another after its page’s entry was changed and INVLPG', () => {
     const code = calls(rounds(40), 'first')
-      .raw(0x81, 0x35)
-      .address(DIRECTORY + 0x2000 + 4)
-      .word(ONE ^ OTHER)
-    code
-      .raw(0x0f, 0x01, 0x3d)
-      .word(HERE | 0)
-      .loop(ECX, 'loop')
-      .hlt()
+    remap(code).loop(ECX, 'loop').hlt()
     const ram = [...PAGES, ...pageTables(DIRECTORY, [[HERE, ONE]])]
     const outcome = engines.agree(program(code, { state: PAGED, ram }))
     assert.equal(register(outcome, 'rbx'), 20 * 70 * 8)
@@ -361,15 +362,7 @@ describe('recompiled code that is mapped elsewhere', () => {
         .label('first')
         .call(start | 0)
         .loop(EDX, 'first')
-      code
-        .raw(0x81, 0x35)
-        .address(DIRECTORY + 0x2000 + 4)
-        .word(ONE ^ OTHER)
-      code
-        .raw(0x0f, 0x01, 0x3d)
-        .word(HERE | 0)
-        .loop(ECX, 'loop')
-        .hlt()
+      remap(code).loop(ECX, 'loop').hlt()
       const tables = pageTables(DIRECTORY, [
         [HERE - 4096, 0x182000],
         [HERE, ONE],

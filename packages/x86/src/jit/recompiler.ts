@@ -39,7 +39,7 @@
  */
 import type { InterpreterModule } from '../interpreter/build.ts'
 import type { CodeCache } from '../interpreter/code-cache.ts'
-import { enlargeAfter, entriesPlace, heatPlace } from '../interpreter/heat.ts'
+import { entriesPlace, heatPlace } from '../interpreter/heat.ts'
 import { isOrdinaryControl } from '../isa/float-lanes.ts'
 import * as L from '../state/layout.ts'
 import type { RecompilerStatistics } from '../statistics.ts'
@@ -164,7 +164,7 @@ export class Recompiler {
       linkage: {
         model,
         handlers: interpreter.handlers,
-        enlargeAfter: enlargeAfter(options.hotAfter),
+        hotAfter: options.hotAfter,
         ...exportedFunctions(interpreter.runtime, exports),
       },
     })
@@ -190,7 +190,7 @@ export class Recompiler {
 
   /** Has a region made of a hot spot. */
   compile(spot: HotSpot): void {
-    if (this.#waiting.size === MAX_WAITING) return
+    if (this.#waiting.size === MAX_WAITING) return this.#cool(this.#cache.lookUp(spot.map, spot.offset))
     const plan = this.#plan(spot)
     if (!plan) return
     this.#waiting.set(plan.head, { plan, isStale: false })
@@ -233,9 +233,8 @@ export class Recompiler {
   }
 
   #isToGrow(region: Region): boolean {
-    const entries = enlargeAfter(this.#hotAfter)
     const ran = this.#retired() - region.counted
-    if (region.extent === 'small' && ran <= entries * LOOP_INSTRUCTIONS) return true
+    if (region.extent === 'small' && ran <= this.#hotAfter * LOOP_INSTRUCTIONS) return true
     region.counted = this.#retired()
     this.#engine.setUint16(entriesPlace(region.head), 0, true)
     return false

@@ -89,7 +89,7 @@ export interface RegionInputs {
   readonly edges: Edges
   readonly long: boolean
   /** Entries after which a small region is made again. */
-  readonly enlargeAfter: number
+  readonly hotAfter: number
   readonly floats: FloatMode
   /** Collects the functions that the code calls. */
   readonly used: Set<Callable>
@@ -178,7 +178,7 @@ export class RegionCode extends Handler {
   }
 
   #countEntry({ head, blocks }: Pick<Plan, 'head' | 'blocks'>): void {
-    countEntry(this, this.i32(head), this.#inputs.enlargeAfter, () => {
+    countEntry(this, this.i32(head), this.#inputs.hotAfter, () => {
       const rip = this.#base.get().add(blocks[0]!.at)
       this.setRaw('i64', L.RIP, this.long ? rip : rip.and(0xffffffff))
       this.setRaw('i32', L.BUDGET, this.param(1))

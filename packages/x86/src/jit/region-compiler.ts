@@ -28,7 +28,7 @@ export interface Linkage {
   /** Handlers of the interpreter. */
   readonly handlers: number
   /** Entries after which a small region is made again. */
-  readonly enlargeAfter: number
+  readonly hotAfter: number
   /** The functions of `Runtime`, and its routines. */
   readonly functions: Readonly<Record<string, Signature>>
   readonly routines: Readonly<Record<string, Signature>>
@@ -59,15 +59,15 @@ interface Import {
 export class RegionCompiler {
   readonly #sources: readonly (HandlerSource | undefined)[]
   readonly #handlers: number
-  readonly #enlargeAfter: number
+  readonly #hotAfter: number
   readonly #imports: Import[] = []
   readonly #runtime: Runtime
   readonly #flagFunctions: Record<string, Callable> = {}
 
-  constructor({ model, handlers, enlargeAfter, functions, routines }: Linkage) {
+  constructor({ model, handlers, hotAfter, functions, routines }: Linkage) {
     this.#sources = handlerSources(buildTables(instructionsOf(findModel(model))))
     this.#handlers = handlers
-    this.#enlargeAfter = enlargeAfter
+    this.#hotAfter = hotAfter
     const imported = (name: string, { params, results }: Signature): Callable => {
       const callable = { index: -1, params, results }
       this.#imports.push({ name, callable })
@@ -89,7 +89,7 @@ export class RegionCompiler {
           flagFunctions: this.#flagFunctions,
           microOps: new DataView(plan.microOps.buffer),
           long: plan.codeSize === 8,
-          enlargeAfter: this.#enlargeAfter,
+          hotAfter: this.#hotAfter,
           floats: plan.floats,
           used,
         },
