@@ -153,6 +153,7 @@ export class Cpu {
         this.#recompiler?.flushed()
       },
       protect: (page) => this.#core.exports.protectPage(page | 0),
+      forgetJumps: () => this.#core.exports.forgetJumps(0),
       invalidated: (map) => this.#recompiler?.invalidated(map),
     })
     if (options.recompile) {

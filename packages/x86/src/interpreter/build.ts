@@ -12,6 +12,7 @@ import type { Callable } from '../wasm/code.ts'
 import { ModuleBuilder } from '../wasm/module.ts'
 import { declareEvents, defineEvents } from './events.ts'
 import { HANDLER_PARAMS, HANDLER_RESULTS, Handler } from './handler.ts'
+import { defineForgetJumps } from './jump-cache.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL, INTERNAL_COUNT } from './micro-op.ts'
 import { defineDispatch, defineFlags, defineLegacyLinear, linearOfRip } from './routines.ts'
 
@@ -46,6 +47,8 @@ export function buildInterpreter(
   groups: readonly RoutineGroup[],
   { hotAfter, spare = 0 }: { hotAfter?: number; spare?: number } = {},
 ): InterpreterModule {
+  const tables = buildTables(instructions)
+  const sources = handlerSources(tables)
   const module = new ModuleBuilder()
   module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
   module.importMemory('ram', ...RAM_PAGES)
@@ -59,24 +62,26 @@ export function buildInterpreter(
   const access = defineAccess(module, walker, imports)
   const flags = defineFlags(module)
   const events = declareEvents(module)
-  const dispatch = defineDispatch(module, hotAfter, { ...access, ...events })
+  const heat = { hotAfter, handlers: sources.length }
+  const dispatch = defineDispatch(module, heat, { ...access, ...events })
+  const forgetJumps = defineForgetJumps(module)
   const legacyLinear = defineLegacyLinear(module)
-  const routines = new Map<string, Callable>(Object.entries({ ...access, ...flags, legacyLinear }))
+  const routines = new Map<string, Callable>(
+    Object.entries({ ...access, ...flags, legacyLinear, forgetJumps }),
+  )
   for (const group of groups) group(module, routines)
   defineEvents(module, events, { ...dispatch, deliverLong: routines.get('deliverLong')! })
   const runtime: Runtime = { ...access, ...flags, ...dispatch, ...events, legacyLinear, host, routines }
   const elements = new Map<number, Callable>()
   defineInternal(module, runtime, elements)
-  const tables = buildTables(instructions)
-  const sources = handlerSources(tables)
   for (const source of sources) if (source) defineHandler(module, runtime, source, elements, hotAfter)
   module.table(elements.size + spare, dispatch.handlerType, elements)
   module.exportTable('handlers')
   const exported = { walk: walker.walk, hostOf: walker.hostOf, dispatch: dispatch.dispatch, ...events }
   for (const [name, callable] of Object.entries(exported)) module.export(name, callable)
-  const flushTlb = defineFlushTlb(module)
+  const flushTlb = defineFlushTlb(module, forgetJumps)
   module.export('flushTlb', flushTlb)
-  module.export('invalidatePage', defineInvalidatePage(module, flushTlb))
+  module.export('invalidatePage', defineInvalidatePage(module, { flushTlb, forgetJumps }))
   module.export('protectPage', defineProtectPage(module))
   module.export(
     'runUop',

@@ -48,6 +48,7 @@ export class CodeCache {
   readonly #flushed: () => void
   readonly #protect: (hostPage: number) => void
   readonly #invalidated: (map: number) => void
+  readonly #forgetJumps: () => void
   #next = L.ARENA
   /** Times the arena was emptied, pages made stale, and instructions decoded. */
   readonly counters = { flushes: 0, invalidations: 0, decoded: 0 }
@@ -60,6 +61,8 @@ export class CodeCache {
     flushed: () => void
     /** Called when a page of RAM begins to hold code. */
     protect: (hostPage: number) => void
+    /** Called when another micro-op, or none, is where one was. */
+    forgetJumps: () => void
     /** Called when the micro-ops of a code page, named by its map, have become stale. */
     invalidated?: (map: number) => void
   }) {
@@ -71,6 +74,7 @@ export class CodeCache {
     this.#end = options.engineMemory.byteLength
     this.#flushed = options.flushed
     this.#protect = options.protect
+    this.#forgetJumps = options.forgetJumps
     this.#invalidated = options.invalidated ?? (() => {})
   }
 
@@ -164,6 +168,7 @@ export class CodeCache {
     const next = this.#page(nextHost, codeSize)
     const known = this.#lookUp(page, offset)
     if (known && this.#words[(known + L.UOP_DISP) >> 2] === next.map) return
+    if (known) this.#forgetJumps()
     this.#beginCode(host)
     this.#beginCode(nextHost)
     const start = this.#next
@@ -319,6 +324,7 @@ export class CodeCache {
     if (([2, 4, 8] as const).every((size) => !this.#pages.get((page.host / PAGE) * 16 + size)?.runs.length))
       this.#codePages[page.host / PAGE] = 0
     this.#words.fill(0, page.map >> 2, (page.map >> 2) + L.CODE_PAGE_SUBMAPS)
+    this.#forgetJumps()
     this.#invalidated(page.map)
   }
 }

@@ -12,6 +12,7 @@ import type { ModuleBuilder } from '../wasm/module.ts'
 import type { LoadKind } from '../wasm/opcodes.ts'
 import { HANDLER_PARAMS, HANDLER_RESULTS } from './handler.ts'
 import { countHeat } from './heat.ts'
+import { lookUpJump, noteLocalCode, rememberJump } from './jump-cache.ts'
 
 const at = (c: Code, kind: LoadKind, offset: number): Expr => c.load(kind, c.i32(0), offset)
 const put = (c: Code, kind: 'i32' | 'i64', offset: number, value: Expr | number) =>
@@ -112,11 +113,7 @@ interface DispatchPieces {
  * `branchSlow(uop, budget)` does a relative branch whose target is not linked yet, and links it.
  * `findCode(linear)` gives the map of the code page at a linear address, as `findCodePage` says.
  */
-export function defineDispatch(
-  module: ModuleBuilder,
-  hotAfter: number | undefined,
-  pieces: DispatchPieces,
-): DispatchRoutines {
+export function defineDispatch(module: ModuleBuilder, heat: Heat, pieces: DispatchPieces): DispatchRoutines {
   const handlerType = module.typeIndex(HANDLER_PARAMS, HANDLER_RESULTS)
   const dispatch = module.declare('dispatch', ['i32'], ['i32'])
   const refill = module.func('refillCode', ['i64'], ['i32'], (c) => buildRefillCode(c, pieces.translate))
@@ -126,7 +123,7 @@ export function defineDispatch(
     c.if(c.load('i64', entry).eq(linear.and(-4096)), () => c.return(c.load('i32', entry, 8)))
     c.return(c.call(refill, linear))
   })
-  module.define(dispatch, (c) => buildDispatch(c, { ...pieces, handlerType, hotAfter, refill }))
+  module.define(dispatch, (c) => buildDispatch(c, { ...pieces, ...heat, handlerType, refill }))
   const branchSlow = module.func('branchSlow', HANDLER_PARAMS, HANDLER_RESULTS, (c) =>
     buildBranchSlow(c, handlerType, dispatch),
   )
@@ -189,17 +186,26 @@ function buildRefillCode(c: Code, translate: Callable): void {
   c.store('i32', entry, map, 8)
   const global = at(c, 'i32', WALK_INFO).and(WALK_GLOBAL)
   c.store('i32', entry, global.ne(0), 12)
-  c.if(global.eqz(), () => journal(c, entry))
+  c.if(global.eqz(), () => {
+    journal(c, entry)
+    noteLocalCode(c, linear)
+  })
   c.return(map)
 }
 
-interface BuildDispatch extends DispatchPieces {
-  readonly handlerType: number
+/** When code is hot, where there is a recompiler; and how many handlers there are that are no regions. */
+interface Heat {
   readonly hotAfter: number | undefined
+  readonly handlers: number
+}
+
+interface BuildDispatch extends DispatchPieces, Heat {
+  readonly handlerType: number
   readonly refill: Callable
 }
 
-function buildDispatch(c: Code, { handlerType, hotAfter, refill, faultAtRip }: BuildDispatch): void {
+function buildDispatch(c: Code, pieces: BuildDispatch): void {
+  const { handlerType, hotAfter, handlers, refill, faultAtRip } = pieces
   const budget = c.param(0)
   const leave = (code: number) => {
     put(c, 'i32', L.BUDGET, budget)
@@ -208,6 +214,13 @@ function buildDispatch(c: Code, { handlerType, hotAfter, refill, faultAtRip }: B
   c.if(budget.or(at(c, 'i32', L.EXIT_REQUEST)).leS(0), () => leave(EXIT.slice))
   const rip = at(c, 'i64', L.RIP)
   const linear = linearOfRip(c, rip)
+  const setRipBase = () => put(c, 'i64', L.REGS + L.SLOT.ripBase * 8, rip.sub(linear.and(0xfff)))
+  const jump = lookUpJump(c, linear, (handler, uop) => {
+    setRipBase()
+    if (hotAfter !== undefined)
+      c.if(handler.ltU(handlers), () => countHeat(c, uop, hotAfter, () => leave(EXIT.hot)))
+    c.tailCallIndirect(handlerType, handler, [uop, budget])
+  })
   const entry = codeTlbEntry(c, linear)
   const map = c.variable('i32', c.load('i32', entry, 8))
   c.if(c.load('i64', entry).ne(linear.and(-4096)), () => {
@@ -217,9 +230,11 @@ function buildDispatch(c: Code, { handlerType, hotAfter, refill, faultAtRip }: B
   })
   const uop = uopAt(c, map.get(), linear)
   c.if(uop.eqz(), () => leave(EXIT.decode))
-  put(c, 'i64', L.REGS + L.SLOT.ripBase * 8, rip.sub(linear.and(0xfff)))
+  setRipBase()
   if (hotAfter !== undefined) countHeat(c, uop, hotAfter, () => leave(EXIT.hot))
-  c.tailCallIndirect(handlerType, c.load('i32_16u', uop, L.UOP_HANDLER), [uop, budget])
+  const handler = c.load('i32_16u', uop, L.UOP_HANDLER)
+  rememberJump(c, jump, linear, handler, uop)
+  c.tailCallIndirect(handlerType, handler, [uop, budget])
 }
 
 function buildBranchSlow(c: Code, handlerType: number, dispatch: Callable): void {

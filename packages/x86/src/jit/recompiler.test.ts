@@ -735,12 +735,15 @@ describe('recompiled code and the slice', () => {
 
 describe('recompiled code in 64-bit mode', () => {
   /** Page tables for 64 bits: the first 2 MiB where they are, then pages at pages of RAM. */
-  function longTables(pages: readonly (readonly [linear: number, physical: number])[]): [number, number[]][] {
+  function longTables(
+    pages: readonly (readonly [linear: number, physical: number])[],
+    directory = DIRECTORY,
+  ): [number, number[]][] {
     const tables: DataView[] = [new DataView(new ArrayBuffer(4096))]
     const next = (table: DataView, index: number): DataView => {
       const known = Number(table.getBigUint64(index * 8, true))
-      if (known) return tables[((known & ~4095) - DIRECTORY) / 4096]!
-      table.setBigUint64(index * 8, BigInt((DIRECTORY + tables.length * 4096) | 7), true)
+      if (known) return tables[((known & ~4095) - directory) / 4096]!
+      table.setBigUint64(index * 8, BigInt((directory + tables.length * 4096) | 7), true)
       tables.push(new DataView(new ArrayBuffer(4096)))
       return tables.at(-1)!
     }
@@ -751,7 +754,7 @@ describe('recompiled code in 64-bit mode', () => {
     }
     for (let at = 0; at < 0x400000; at += 4096) map(at, at)
     for (const [linear, physical] of pages) map(linear, physical)
-    return tables.map((table, i) => [DIRECTORY + i * 4096, [...new Uint8Array(table.buffer)]])
+    return tables.map((table, i) => [directory + i * 4096, [...new Uint8Array(table.buffer)]])
   }
   const LONG: CpuRegisters = {
     mode: 'long64',
@@ -800,6 +803,20 @@ describe('recompiled code in 64-bit mode', () => {
       [two, 0x181000],
     ])
     const ram = [value(0x180000, 3), value(0x181000, 5), ...tables]
+    assert.equal(register(engines.agree(program(code, { state: LONG, ram })), 'rbx'), 300 * 8)
+  })
+  it('is another in the upper half of the address space too, after CR3 was loaded', () => {
+    const at = 0xffff_8000_8000_1000
+    const value = (place: number, n: number) => new MachineCode(place).aluWith(ALU.add, EBX, n).ret().made
+    const loadCr3 = (code: MachineCode, directory: number) => code.mov(EAX, directory).raw(0x0f, 0x22, 0xd8)
+    const code = callAt(loadCr3(callAt(rounds(300), at), OTHER_DIRECTORY), at)
+    loadCr3(code, DIRECTORY).loop(ECX, 'loop').hlt()
+    const ram = [
+      value(0x180000, 3),
+      value(0x181000, 5),
+      ...longTables([[at, 0x180000]]),
+      ...longTables([[at, 0x181000]], OTHER_DIRECTORY),
+    ]
     assert.equal(register(engines.agree(program(code, { state: LONG, ram })), 'rbx'), 300 * 8)
   })
   it('faults in the middle of a block with RIP, flags and registers exact', () => {

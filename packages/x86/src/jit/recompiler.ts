@@ -105,6 +105,7 @@ export class Recompiler {
   readonly #engine: DataView
   readonly #cache: CodeCache
   readonly #table: WebAssembly.Table
+  readonly #forgetJumps: () => void
   readonly #hotAfter: number
   readonly #warm: number
   readonly #env: Record<string, unknown>
@@ -156,6 +157,8 @@ export class Recompiler {
     this.#engine = new DataView(options.engineMemory.buffer)
     this.#cache = options.cache
     this.#table = exports.handlers as WebAssembly.Table
+    const forget = exports.forgetJumps as (keepGlobal: number) => void
+    this.#forgetJumps = () => forget(0)
     this.#env = { ...exports, engine: options.engineMemory, ram: options.ram }
     for (let slot = REGION_SLOTS - 1; slot >= 0; slot--) this.#freeSlots.push(interpreter.handlers + slot)
     this.#worker = options.worker ?? inThisThread()
@@ -273,6 +276,7 @@ export class Recompiler {
     this.#engine.setUint16(entriesPlace(head), 0, true)
     this.#table.set(slot, entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
+    this.#forgetJumps()
     this.#regions.set(head, region)
     this.#bySlot.set(slot, region)
     for (const map of region.maps) {
@@ -324,6 +328,7 @@ export class Recompiler {
     const { head, original, slot, bytes } = region
     if (this.#engine.getUint16(head + L.UOP_HANDLER, true) === slot)
       this.#engine.setUint16(head + L.UOP_HANDLER, original, true)
+    this.#forgetJumps()
     this.#cool(head)
     this.#regions.delete(head)
     this.#bySlot.delete(slot)

@@ -21,8 +21,9 @@ export function journal(c: Code, entry: Expr): void {
 }
 
 /** flushTlb(keepGlobal). */
-export function defineFlushTlb(module: ModuleBuilder): Callable {
+export function defineFlushTlb(module: ModuleBuilder, forgetJumps: Callable): Callable {
   return module.func('flushTlb', ['i32'], [], (c) => {
+    c.call(forgetJumps, c.param(0))
     const noted = at(c, 'i32', L.TLB_JOURNAL_LENGTH)
     put(c, 'i32', L.TLB_JOURNAL_LENGTH, 0)
     c.if(c.param(0).eqz(), () => {
@@ -67,7 +68,10 @@ function each(c: Code, start: number, end: Expr, step: number, body: (place: Exp
  * invalidatePage(): drops the translation of the address in SCRATCH. Where it may be a piece of a large page, whose other
  * pieces have entries of their own, everything goes.
  */
-export function defineInvalidatePage(module: ModuleBuilder, flushTlb: Callable): Callable {
+export function defineInvalidatePage(
+  module: ModuleBuilder,
+  { flushTlb, forgetJumps }: { flushTlb: Callable; forgetJumps: Callable },
+): Callable {
   return module.func('invalidatePage', [], [], (c) => {
     const address = at(c, 'i64', L.SCRATCH)
     const page = address.and(-4096)
@@ -75,6 +79,7 @@ export function defineInvalidatePage(module: ModuleBuilder, flushTlb: Callable):
       c.call(flushTlb, 0)
       c.return()
     })
+    c.call(forgetJumps, 1)
     const index = address.wrap().shrU(12)
     const data = index.and(L.TLB_ENTRIES - 1).mul(L.TLB_ENTRY_SIZE)
     for (let mmu = 0; mmu < L.MMU_INDICES; mmu++) {

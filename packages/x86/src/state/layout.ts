@@ -181,6 +181,8 @@ export const LAST_FAULT_ERROR = slot(4)
 export const LAST_FAULT_RIP = slot(8)
 /** Entries in TLB_JOURNAL. */
 export const TLB_JOURNAL_LENGTH = slot(4)
+/** Jump cache in use. */
+export const JUMP_CACHE_BASE = slot(4)
 export const STATE_END = next
 
 /**
@@ -244,8 +246,20 @@ export const TARGET_ROWS = 256
 export const TARGETS_OF_ROW = 64
 const TARGETS_SIZE = TARGET_ROWS * TARGETS_OF_ROW * 8
 
-/** Micro-ops and the maps from page offset to micro-op; see interpreter/code-cache.ts. */
-export const ARENA = TARGETS + TARGETS_SIZE
+/** Where jumps went, for user mode and for the supervisor: see interpreter/jump-cache.ts. */
+export const JUMP_CACHE = TARGETS + TARGETS_SIZE
+export const JUMP_CACHE_ENTRIES = 4096
+export const JUMP_CACHE_SIZE = JUMP_CACHE_ENTRIES * 16
+/** The current generation of its entries for the lower half of the address space, and for the upper half. */
+export const JUMP_GENERATIONS = JUMP_CACHE + 2 * JUMP_CACHE_SIZE
+/** 1 where code of the upper half may be there that is not global. */
+export const JUMP_UPPER_IS_LOCAL = JUMP_GENERATIONS + 8
+
+/**
+ * Micro-ops and the maps from page offset to micro-op; see interpreter/code-cache.ts. Aligned, so that the places in the tables that
+ * hash a micro-op's address do not depend on what comes before.
+ */
+export const ARENA = (JUMP_GENERATIONS + 16 + 0xfffff) & ~0xfffff
 
 /** The map of a code page: 64 pointers to sub-maps of 64 pointers to micro-ops, then the code size. */
 export const CODE_PAGE_SUBMAPS = 64

@@ -11,6 +11,7 @@ export interface EngineExports {
   fault(budget: number): number
   runUop(uop: number, budget: number): number
   flushTlb(keepGlobal: number): void
+  forgetJumps(keepGlobal: number): void
   invalidatePage(): void
   protectPage(host: number): void
   updateMode(): void

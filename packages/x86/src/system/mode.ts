@@ -40,7 +40,7 @@ function updateVex(c: Code, long: Expr): void {
 }
 
 /** Sets CODE_SIZE, STACK_MASK, what VEX may do, and the TLBs in use, from CS, SS, CPL, EFLAGS and the control registers. */
-export function defineUpdateMode(module: ModuleBuilder): Callable {
+export function defineUpdateMode(module: ModuleBuilder, forgetJumps: Callable): Callable {
   return module.func('updateMode', [], [], (c) => {
     const code = at(c, 'i32', segmentField(L.CS, L.SEG_ATTRIBUTES))
     const long = at(c, 'i32', L.EFER).and(EFER_LMA).ne(0).and(code.and(ATTRIBUTE_L).ne(0))
@@ -57,19 +57,21 @@ export function defineUpdateMode(module: ModuleBuilder): Callable {
     const index = c.select(user, userIndex, supervisorIndex)
     put(c, 'i32', L.TLB_BASE, index.mul(L.TLB_SIZE).add(L.TLB))
     updateVex(c, long)
-    chooseCodeTlb(c, user)
+    chooseCodeTlb(c, user, forgetJumps)
   })
 }
 
-/** The code TLB in use; it knows code pages of one code size. */
-function chooseCodeTlb(c: Code, user: Expr): void {
+/** The code TLB in use, which knows code pages of one code size, and the jump cache. */
+function chooseCodeTlb(c: Code, user: Expr, forgetJumps: Callable): void {
   const base = c.select(user, c.i32(L.CODE_TLB), L.CODE_TLB + L.CODE_TLB_SIZE)
   put(c, 'i32', L.CODE_TLB_BASE, base)
+  put(c, 'i32', L.JUMP_CACHE_BASE, c.select(user, c.i32(L.JUMP_CACHE), L.JUMP_CACHE + L.JUMP_CACHE_SIZE))
   const size = at(c, 'i32', L.CODE_SIZE)
   const known = c.select(user, c.i32(L.CODE_TLB_CODE_SIZES), L.CODE_TLB_CODE_SIZES + 4)
   c.if(c.load('i32', known).ne(size), () => {
     c.store('i32', known, size)
     c.fillMemory(base, 0xff, L.CODE_TLB_SIZE)
+    c.call(forgetJumps, 0)
   })
 }
 

@@ -19,7 +19,7 @@ export function systemRoutines(module: ModuleBuilder, routines: Map<string, Call
     if (!callable) throw new Error(`no routine ${name}`)
     return callable
   }
-  const updateMode = defineUpdateMode(module)
+  const updateMode = defineUpdateMode(module, known('forgetJumps'))
   const systemLoad = known('systemLoad')
   const systemStore = known('systemStore')
   const descriptors = defineDescriptors(module, { systemLoad, systemStore })
