@@ -3,8 +3,10 @@
 //
 //   node guest-process.ts ENGINE MEMORY-MIB KERNEL INITRD COMMAND-LINE
 
-import { createDomain, describeExit, loadEngine } from '@typevisor/host'
+import '@typevisor/host/cache/modules'
 import { Lines } from './lines.ts'
+
+const { createDomain, describeExit, loadEngine } = await import('@typevisor/host')
 
 type Hypervisor = Awaited<ReturnType<typeof loadEngine>>
 type Vm = ReturnType<Hypervisor['createVm']>

@@ -225,7 +225,7 @@ describe('typevisor run', () => {
       const ended = new Promise((resolve) => child.on('close', resolve))
       await new Promise((resolve) => child.stdout.once('data', resolve))
       child.kill(signal)
-      setTimeout(() => child.kill(signal), 200).unref()
+      setTimeout(() => child.kill(signal), 5000).unref()
       assert.equal(await ended, status)
       assert.match(errors, /^instructions +[1-9]/m)
     })

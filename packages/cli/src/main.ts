@@ -1,6 +1,8 @@
 #!/usr/bin/env node
-import { describeError } from './errors.ts'
-import { runProgram } from './program.ts'
+import '@typevisor/host/cache/modules'
+
+const { describeError } = await import('./errors.ts')
+const { runProgram } = await import('./program.ts')
 
 function fail(error: unknown): never {
   const { status, line } = describeError(error)

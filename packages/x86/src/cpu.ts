@@ -1,6 +1,6 @@
 /** The CPU: the generated interpreter with what drives it. */
 import type { CodeSize } from './decode/decoder.ts'
-import { buildInterpreter, ENGINE_PAGES } from './interpreter/build.ts'
+import { buildInterpreter, ENGINE_PAGES, type InterpreterCode, linkInterpreter } from './interpreter/build.ts'
 import { CodeCache } from './interpreter/code-cache.ts'
 import { HOT_AFTER } from './interpreter/heat.ts'
 import { instructionsOf, routineGroups } from './isa/index.ts'
@@ -50,11 +50,19 @@ export interface CpuOptions {
     readonly worker?: RegionWorker
     readonly maxBytes?: number
   }
+  /** Keeps the interpreter's code, which takes a few tenths of a second to make; asked for once by each name. */
+  readonly keepCode?: KeepCode
   /** For a profile: a clock by which it is measured how long WebAssembly runs. It is asked twice for each exit. */
   readonly clock?: () => number
   /** Sees every exception before it is delivered, with RIP set; true ends the slice there. For debuggers and tests. */
   readonly intercept?: (vector: number, errorCode: number) => boolean
 }
+
+/**
+ * Gives what was kept by that name, or what `make` makes. The name tells the CPU model and what the code is made for, not the
+ * version of this package.
+ */
+export type KeepCode = (name: string, make: () => InterpreterCode) => InterpreterCode
 
 /** State that a boot protocol demands; what is left out is as after reset in that mode, with flat segments. */
 export interface CpuRegisters {
@@ -83,16 +91,25 @@ const DR6_BS = 1 << 14
 
 /** The interpreter of a model is made once and serves all CPUs. */
 const interpreters = new Map<string, ReturnType<typeof compile>>()
-function interpreterFor(model: CpuModel, hotAfter: number | undefined): ReturnType<typeof compile> {
-  const key = `${model.name} ${hotAfter}`
-  const known = interpreters.get(key) ?? compile(model, hotAfter)
-  interpreters.set(key, known)
+function interpreterFor(
+  model: CpuModel,
+  hotAfter: number | undefined,
+  keep: KeepCode = (_, make) => make(),
+): ReturnType<typeof compile> {
+  const name = hotAfter === undefined ? model.name : `${model.name}-${hotAfter}`
+  const known = interpreters.get(name) ?? compile(model, hotAfter, (make) => keep(name, make))
+  interpreters.set(name, known)
   return known
 }
-function compile(model: CpuModel, hotAfter: number | undefined) {
+function compile(
+  model: CpuModel,
+  hotAfter: number | undefined,
+  keep: (make: () => InterpreterCode) => InterpreterCode,
+) {
+  const instructions = instructionsOf(model)
   const forRecompiler = hotAfter === undefined ? {} : { hotAfter, spare: REGION_SLOTS }
-  const interpreter = buildInterpreter(instructionsOf(model), routineGroups, forRecompiler)
-  return { module: new WebAssembly.Module(interpreter.bytes), interpreter }
+  const code = keep(() => buildInterpreter(instructions, routineGroups, forRecompiler))
+  return { module: new WebAssembly.Module(code.bytes), interpreter: linkInterpreter(instructions, code) }
 }
 
 /** One x86-64 CPU on guest RAM and pins. */
@@ -119,7 +136,7 @@ export class Cpu {
   constructor(options: CpuOptions) {
     const model = findModel(options.model ?? DEFAULT_CPU_MODEL)
     const hotAfter = options.recompile && (options.recompile.hotAfter ?? HOT_AFTER)
-    const { module, interpreter } = interpreterFor(model, hotAfter)
+    const { module, interpreter } = interpreterFor(model, hotAfter, options.keepCode)
     const engine = new WebAssembly.Memory({ initial: ENGINE_PAGES, maximum: ENGINE_PAGES })
     this.#memory = options.memory
     this.#pins = options.pins

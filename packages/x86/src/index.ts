@@ -4,7 +4,9 @@ export {
   type CpuOptions,
   type CpuRegisters,
   type GuestMemory,
+  type KeepCode,
 } from './cpu.ts'
+export type { InterpreterCode } from './interpreter/build.ts'
 export { LockStepCpu, LockStepError } from './jit/lock-step.ts'
 export {
   answerRegions,

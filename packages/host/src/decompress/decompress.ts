@@ -3,13 +3,14 @@ import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { gunzip, zstdDecompress } from 'node:zlib'
 import { type Decompressors, unlz4Legacy } from '@typevisor/vmm'
+import { allocateHuge } from '../memory/huge-pages.ts'
 import type { UnxzAnswer } from './unxz-worker.ts'
 
 /** What a bzImage may be compressed with: zlib and zstd of Node, liblzma in WebAssembly, LZ4 of our own. */
 export const decompressors: Decompressors = {
   gzip: (data, maxBytes) => promisify(gunzip)(data, { maxOutputLength: maxBytes }),
   zstd: (data, maxBytes) => promisify(zstdDecompress)(data, { maxOutputLength: maxBytes }),
-  lz4: async (data, maxBytes) => unlz4Legacy(data, maxBytes),
+  lz4: async (data, maxBytes) => unlz4Legacy(data, maxBytes, allocateHuge),
   xz: unxz,
 }
 

@@ -1,6 +1,8 @@
 import { setFlagsFromString } from 'node:v8'
 import { type EngineName, emulated, type Hypervisor } from '@typevisor/vmm'
 import { CPU_MODELS, Cpu, DEFAULT_CPU_MODEL, LockStepCpu } from '@typevisor/x86'
+import { keepCodeIn } from '../cache/engine-code.ts'
+import { preferHugePages } from '../memory/huge-pages.ts'
 import { DomainError } from './errors.ts'
 import { startRegionWorker } from './region-worker.ts'
 
@@ -41,11 +43,19 @@ function heedHints(): void {
 
 async function loadRecompiler(): Promise<Hypervisor> {
   heedHints()
-  return emulated('jit', (options) => new Cpu({ ...options, recompile: { worker: startRegionWorker() } }))
+  const keepCode = keepCodeIn()
+  return emulated('jit', (options) => {
+    preferHugePages(new Uint8Array(options.memory.memory.buffer))
+    return new Cpu({ ...options, keepCode, recompile: { worker: startRegionWorker() } })
+  })
 }
 async function loadLockStep(): Promise<Hypervisor> {
   return emulated('lock-step', (options) => new LockStepCpu(options))
 }
 async function loadInterpreter(): Promise<Hypervisor> {
-  return emulated('interpreter', (options) => new Cpu(options))
+  const keepCode = keepCodeIn()
+  return emulated('interpreter', (options) => {
+    preferHugePages(new Uint8Array(options.memory.memory.buffer))
+    return new Cpu({ ...options, keepCode })
+  })
 }

@@ -1,7 +1,9 @@
 /** The thread that makes recompiled code. */
 import { parentPort } from 'node:worker_threads'
-import { answerRegions, type RegionRequest } from '@typevisor/x86'
+import type { RegionRequest } from '@typevisor/x86'
+import '../cache/modules.ts'
 
+const { answerRegions } = await import('@typevisor/x86')
 const answer = answerRegions()
 parentPort!.on('message', (request: RegionRequest) => {
   const answered = answer(request)

@@ -2,8 +2,8 @@
 // there by a rename when all of it is written; what is being made has a name that begins with a dot.
 
 import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { cacheFolder } from '../cache/folder.ts'
 import { ImageError } from './errors.ts'
 
 /** What an image is: `image.json` in its directory. */
@@ -33,10 +33,9 @@ export interface Image {
 
 const RECORD = 'image.json'
 
-/** `typevisor/images` in the user's cache directory. XDG Base Directory Specification, "Environment variables". */
+/** `typevisor/images` in the user's cache directory. */
 export function imagesDirectory(environment: NodeJS.ProcessEnv = process.env): string {
-  const cache = environment.XDG_CACHE_HOME
-  return join(cache?.startsWith('/') ? cache : join(homedir(), '.cache'), 'typevisor', 'images')
+  return join(cacheFolder(environment), 'images')
 }
 
 export class ImageStore {

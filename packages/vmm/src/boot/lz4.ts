@@ -7,11 +7,15 @@ const MIN_MATCH = 4
 /** A length of 15 goes on in further bytes. */
 const LONG = 15
 
-/** Unpacks a legacy frame to at most `maxBytes`. */
-export function unlz4Legacy(data: Uint8Array, maxBytes: number): Uint8Array {
+/** Unpacks a legacy frame to at most `maxBytes`; `allocate` gives zeros to write it to. */
+export function unlz4Legacy(
+  data: Uint8Array,
+  maxBytes: number,
+  allocate: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes),
+): Uint8Array {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   if (data.length < 4 || view.getUint32(0, true) !== LEGACY_MAGIC) throw corrupt('no legacy frame')
-  const output = new Uint8Array(maxBytes)
+  const output = allocate(maxBytes)
   let length = 0
   for (let at = 4; at + 4 <= data.length; ) {
     const size = view.getUint32(at, true)

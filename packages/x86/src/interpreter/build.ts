@@ -26,6 +26,15 @@ export interface HandlerSource {
   readonly operands: readonly Operand[]
 }
 
+/** The interpreter's code and what to link it by: plain data, which can be stored and sent. */
+export interface InterpreterCode {
+  readonly bytes: Uint8Array
+  /** `Runtime` without its routines, and those. */
+  readonly functions: Readonly<Record<string, Callable>>
+  readonly routines: Readonly<Record<string, Callable>>
+  readonly handlerType: number
+}
+
 export interface InterpreterModule {
   readonly bytes: Uint8Array
   readonly tables: DecodeTables
@@ -41,14 +50,27 @@ export const ENGINE_PAGES = 832
 /** WebAssembly pages of RAM: any size from 1 MiB to 4 GiB. */
 export const RAM_PAGES = [16, 65536] as const
 
+/** The interpreter that the code was made for. */
+export function linkInterpreter(
+  instructions: readonly Instruction[],
+  code: InterpreterCode,
+): InterpreterModule {
+  const tables = buildTables(instructions)
+  const sources = handlerSources(tables)
+  numberHandlers(sources)
+  const { bytes, functions, handlerType } = code
+  const routines = new Map(Object.entries(code.routines))
+  const runtime = { ...functions, handlerType, routines } as unknown as Runtime
+  return { bytes, tables, handlers: sources.length, sources, runtime }
+}
+
 /** `hotAfter` and `spare` serve a recompiler: branches count heat, and the table has slots for code to come. */
 export function buildInterpreter(
   instructions: readonly Instruction[],
   groups: readonly RoutineGroup[],
   { hotAfter, spare = 0 }: { hotAfter?: number; spare?: number } = {},
-): InterpreterModule {
-  const tables = buildTables(instructions)
-  const sources = handlerSources(tables)
+): InterpreterCode {
+  const sources = handlerSources(buildTables(instructions))
   const module = new ModuleBuilder()
   module.importMemory('engine', ENGINE_PAGES, ENGINE_PAGES)
   module.importMemory('ram', ...RAM_PAGES)
@@ -71,7 +93,9 @@ export function buildInterpreter(
   )
   for (const group of groups) group(module, routines)
   defineEvents(module, events, { ...dispatch, deliverLong: routines.get('deliverLong')! })
-  const runtime: Runtime = { ...access, ...flags, ...dispatch, ...events, legacyLinear, host, routines }
+  const { handlerType, ...dispatchers } = dispatch
+  const functions = { ...access, ...flags, ...dispatchers, ...events, legacyLinear, host }
+  const runtime: Runtime = { ...functions, handlerType, routines }
   const elements = new Map<number, Callable>()
   defineInternal(module, runtime, elements)
   for (const source of sources) if (source) defineHandler(module, runtime, source, elements, hotAfter)
@@ -93,7 +117,7 @@ export function buildInterpreter(
     }),
   )
   for (const [name, callable] of routines) module.export(name, callable)
-  return { bytes: module.build(), tables, handlers: elements.size, sources, runtime }
+  return { bytes: module.build(), functions, routines: Object.fromEntries(routines), handlerType }
 }
 
 /** What the handlers are made from, by their numbers; internal ones have none. */
@@ -119,10 +143,20 @@ function defineHandler(
   const handler = new Handler(runtime, variant, { hotAfter })
   entry.instruction.meaning(handler, ...operands)
   if (!entry.instruction.endsBlock) handler.next()
-  const number = elements.size
-  const { size, memory, mode, repeat, addressSize } = variant
-  entry.handlers[variantKey(size, memory, mode === 'legacy', repeat, addressSize)] = number
-  elements.set(number, add(module, handler, `${entry.instruction.mnemonic} ${entry.form.operands.join()}`))
+  elements.set(
+    elements.size,
+    add(module, handler, `${entry.instruction.mnemonic} ${entry.form.operands.join()}`),
+  )
+}
+
+/** Tells the decoder's tables the numbers of the handlers. */
+function numberHandlers(sources: readonly (HandlerSource | undefined)[]): void {
+  for (const [number, source] of sources.entries()) {
+    if (!source) continue
+    const { size, memory, mode, repeat, addressSize } = source.variant
+    const key = variantKey(size, memory, mode === 'legacy', repeat, addressSize)
+    source.entry.handlers[key] = number
+  }
 }
 
 function add(module: ModuleBuilder, handler: Handler, name: string): Callable {
