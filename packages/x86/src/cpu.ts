@@ -5,7 +5,6 @@ import { CodeCache } from './interpreter/code-cache.ts'
 import { HOT_AFTER } from './interpreter/heat.ts'
 import { instructionsOf, routineGroups } from './isa/index.ts'
 import { Recompiler } from './jit/recompiler.ts'
-import { REGION_SLOTS } from './jit/region-compiler.ts'
 import type { RegionWorker } from './jit/region-service.ts'
 import {
   FAULT_INTERPRET,
@@ -107,7 +106,7 @@ function compile(
   keep: (make: () => InterpreterCode) => InterpreterCode,
 ) {
   const instructions = instructionsOf(model)
-  const forRecompiler = hotAfter === undefined ? {} : { hotAfter, spare: REGION_SLOTS }
+  const forRecompiler = hotAfter === undefined ? {} : { hotAfter, spare: L.REGION_SLOTS }
   const code = keep(() => buildInterpreter(instructions, routineGroups, forRecompiler))
   return { module: new WebAssembly.Module(code.bytes), interpreter: linkInterpreter(instructions, code) }
 }

@@ -11,20 +11,19 @@ export const HOT_AFTER = 10_000
 const OFFSET_MASK = (L.HEAT_ENTRIES - 1) << 1
 /** Where the heat of a micro-op is. */
 export const heatPlace = (uop: number): number => L.HEAT + ((uop >>> 3) & OFFSET_MASK)
-/** Where the entries of the region with that head are counted. */
-export const entriesPlace = (uop: number): number => L.REGION_ENTRIES + ((uop >>> 3) & OFFSET_MASK)
+/** Where the entries of a region are counted, by the index of its slot. */
+export const entriesPlace = (slot: number): number => L.REGION_ENTRIES + slot * 2
 
 /** Counts an arrival; `whenHot` runs at the one that makes the code hot, and again each 65,536 later. */
 export function countHeat(c: Code, uop: Expr, hotAfter: number, whenHot: () => void): void {
-  count(c, L.HEAT, uop, hotAfter, whenHot)
+  count(c, L.HEAT, uop.shrU(3).and(OFFSET_MASK), hotAfter, whenHot)
 }
-/** The same for entries of the region whose head is `uop`. */
-export function countEntry(c: Code, uop: Expr, times: number, whenReached: () => void): void {
-  count(c, L.REGION_ENTRIES, uop, times, whenReached)
+/** The same for entries of the region in a slot. */
+export function countEntry(c: Code, slot: number, times: number, whenReached: () => void): void {
+  count(c, entriesPlace(slot), c.i32(0), times, whenReached)
 }
 
-function count(c: Code, table: number, uop: Expr, times: number, whenReached: () => void): void {
-  const place = uop.shrU(3).and(OFFSET_MASK)
+function count(c: Code, table: number, place: Expr, times: number, whenReached: () => void): void {
   const now = c.load('i32_16u', place, table).add(1)
   c.store('i32_16', place, now, table)
   c.if(now.and(0xffff).eq(times).unlikely(), whenReached)

@@ -21,6 +21,8 @@ const MAX_INSTRUCTIONS: Record<Extent, number> = { small: 120, large: 400 }
 export type FloatMode = 'speculate' | 'compute' | 'await-ordinary'
 
 export interface Plan {
+  /** Index of the slot that the region will have. */
+  readonly slot: number
   readonly extent: Extent
   readonly floats: FloatMode
   readonly codeSize: 4 | 8
@@ -44,7 +46,7 @@ export function planRegion(
   code: CodeSource & { readonly codeSize: 4 | 8; mapOf(page: number): number },
   at: number,
   { extent, floats }: Pick<Plan, 'extent' | 'floats'>,
-): Plan | undefined {
+): Omit<Plan, 'slot'> | undefined {
   const blocks = findBlocks(code, at, MAX_INSTRUCTIONS[extent])
   if (blocks.length === 0 || blocks[0]!.instructions[0]!.flow === 'interpret') return undefined
   const head = blocks[0]!.instructions[0]!.first

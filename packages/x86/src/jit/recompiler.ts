@@ -45,7 +45,7 @@ import * as L from '../state/layout.ts'
 import type { RecompilerStatistics } from '../statistics.ts'
 import { isCompilable } from './compilable.ts'
 import { type Extent, type FloatMode, type Plan, planRegion } from './plan.ts'
-import { exportedFunctions, REGION_SLOTS } from './region-compiler.ts'
+import { exportedFunctions } from './region-compiler.ts'
 import { answerRegions, type RegionAnswer, type RegionWorker } from './region-service.ts'
 
 /** Regions of a module, at most. */
@@ -85,7 +85,9 @@ interface Region {
   counted: number
 }
 
-/** A region that waits to be made, or is being made. */
+type Unplaced = Omit<Plan, 'slot'>
+
+/** A region that is being made. */
 interface Pending {
   readonly plan: Plan
   /** Its code has changed. */
@@ -115,10 +117,9 @@ export class Recompiler {
   readonly #compilable: (boolean | undefined)[] = []
   /** In the order in which they were entered. */
   readonly #regions = new Map<number, Region>()
-  readonly #bySlot = new Map<number, Region>()
   readonly #byMap = new Map<number, Set<Region>>()
   readonly #freeSlots: number[] = []
-  readonly #waiting = new Map<number, Pending>()
+  readonly #waiting = new Map<number, Unplaced>()
   #inWork: Pending[] = []
   #bytes = 0
   /** What is done about floats in regions whose speculation failed, by their heads. */
@@ -160,7 +161,7 @@ export class Recompiler {
     const forget = exports.forgetJumps as (keepGlobal: number) => void
     this.#forgetJumps = () => forget(0)
     this.#env = { ...exports, engine: options.engineMemory, ram: options.ram }
-    for (let slot = REGION_SLOTS - 1; slot >= 0; slot--) this.#freeSlots.push(interpreter.handlers + slot)
+    for (let slot = L.REGION_SLOTS - 1; slot >= 0; slot--) this.#freeSlots.push(slot)
     this.#worker = options.worker ?? inThisThread()
     this.#worker.onAnswer((answer) => this.#install(answer))
     this.#worker.post({
@@ -185,10 +186,13 @@ export class Recompiler {
   #isRegion(handler: number): boolean {
     return handler >= this.#interpreter.handlers
   }
+  #handlerOf(slot: number): number {
+    return this.#interpreter.handlers + slot
+  }
   /** The handler that a micro-op had before a region took it over. */
   #handlerAt(uop: number): number {
     const number = this.#engine.getUint16(uop + L.UOP_HANDLER, true)
-    return this.#isRegion(number) ? this.#bySlot.get(number)!.original : number
+    return this.#isRegion(number) ? this.#regions.get(uop)!.original : number
   }
 
   /** Has a region made of a hot spot. */
@@ -196,11 +200,11 @@ export class Recompiler {
     if (this.#waiting.size === MAX_WAITING) return this.#cool(this.#cache.lookUp(spot.map, spot.offset))
     const plan = this.#plan(spot)
     if (!plan) return
-    this.#waiting.set(plan.head, { plan, isStale: false })
+    this.#waiting.set(plan.head, plan)
     if (this.#inWork.length === 0) this.#postBatch()
   }
 
-  #plan(spot: HotSpot): Plan | undefined {
+  #plan(spot: HotSpot): Unplaced | undefined {
     const codeSize = this.#cache.codeSizeOf(spot.map)
     const head = this.#cache.lookUp(spot.map, spot.offset)
     if (codeSize === undefined || codeSize === 2 || head === 0) return undefined
@@ -239,16 +243,17 @@ export class Recompiler {
     const ran = this.#retired() - region.counted
     if (region.extent === 'small' && ran <= this.#hotAfter * LOOP_INSTRUCTIONS) return true
     region.counted = this.#retired()
-    this.#engine.setUint16(entriesPlace(region.head), 0, true)
+    this.#engine.setUint16(entriesPlace(region.slot), 0, true)
     return false
   }
 
   #postBatch(): void {
-    const batch = [...this.#waiting.values()].slice(0, MAX_BATCH)
+    if (this.#waiting.size > this.#freeSlots.length) this.#dropOldest()
+    const batch = [...this.#waiting.values()].slice(0, Math.min(MAX_BATCH, this.#freeSlots.length))
     if (batch.length === 0) return
-    for (const { plan } of batch) this.#waiting.delete(plan.head)
-    this.#inWork = batch
-    this.#worker.post({ plans: batch.map(({ plan }) => plan) })
+    for (const { head } of batch) this.#waiting.delete(head)
+    this.#inWork = batch.map((plan) => ({ plan: { ...plan, slot: this.#freeSlots.pop()! }, isStale: false }))
+    this.#worker.post({ plans: this.#inWork.map(({ plan }) => plan) })
   }
 
   #install({ module, bytes }: RegionAnswer): void {
@@ -256,16 +261,17 @@ export class Recompiler {
     this.#inWork = []
     const { exports } = new WebAssembly.Instance(module, { env: this.#env })
     this.counters.bytes += bytes
-    for (const [i, { plan, isStale }] of made.entries())
-      if (!isStale) this.#enter(plan, exports[`${i}`], Math.ceil(bytes / made.length))
+    for (const [i, { plan, isStale }] of made.entries()) {
+      if (isStale) this.#freeSlots.push(plan.slot)
+      else this.#enter(plan, exports[`${i}`], Math.ceil(bytes / made.length))
+    }
     this.#postBatch()
   }
 
-  #enter({ head, original, extent, floats, maps, blocks }: Plan, entry: unknown, bytes: number): void {
+  #enter({ slot, head, original, extent, floats, maps, blocks }: Plan, entry: unknown, bytes: number): void {
     const smaller = this.#regions.get(head)
     if (smaller) this.#drop(smaller)
-    this.#makeRoom(bytes)
-    const slot = this.#freeSlots.pop()!
+    if (this.#bytes + bytes > this.#maxBytes) this.#dropOldest()
     const region: Region = {
       ...{ head, original, extent, floats, slot, bytes },
       maps: [...maps.values()],
@@ -273,12 +279,11 @@ export class Recompiler {
       since: 0,
       counted: this.#retired(),
     }
-    this.#engine.setUint16(entriesPlace(head), 0, true)
-    this.#table.set(slot, entry)
-    this.#engine.setUint16(head + L.UOP_HANDLER, slot, true)
+    this.#engine.setUint16(entriesPlace(slot), 0, true)
+    this.#table.set(this.#handlerOf(slot), entry)
+    this.#engine.setUint16(head + L.UOP_HANDLER, this.#handlerOf(slot), true)
     this.#forgetJumps()
     this.#regions.set(head, region)
-    this.#bySlot.set(slot, region)
     for (const map of region.maps) {
       const list = this.#byMap.get(map) ?? new Set()
       list.add(region)
@@ -290,9 +295,8 @@ export class Recompiler {
     for (const { instructions } of blocks) this.counters.instructions += instructions.length
   }
 
-  /** Drops the oldest regions where there is no room for another; those that are in use become hot again. */
-  #makeRoom(bytes: number): void {
-    if (this.#freeSlots.length > 0 && this.#bytes + bytes <= this.#maxBytes) return
+  /** Makes room for others; what is in use becomes hot again. */
+  #dropOldest(): void {
     const oldest = [...this.#regions.values()].slice(0, Math.ceil(this.#regions.size / 4))
     for (const region of oldest) this.#drop(region)
     this.counters.reclaimed += oldest.length
@@ -326,14 +330,13 @@ export class Recompiler {
 
   #drop(region: Region): void {
     const { head, original, slot, bytes } = region
-    if (this.#engine.getUint16(head + L.UOP_HANDLER, true) === slot)
+    if (this.#engine.getUint16(head + L.UOP_HANDLER, true) === this.#handlerOf(slot))
       this.#engine.setUint16(head + L.UOP_HANDLER, original, true)
     this.#forgetJumps()
     this.#cool(head)
     this.#regions.delete(head)
-    this.#bySlot.delete(slot)
     for (const map of region.maps) this.#byMap.get(map)?.delete(region)
-    this.#table.set(slot, null)
+    this.#table.set(this.#handlerOf(slot), null)
     this.#freeSlots.push(slot)
     this.#bytes -= bytes
     this.counters.dropped++
@@ -376,8 +379,8 @@ export class Recompiler {
     this.#floats.clear()
     this.#forgetPending(() => true)
   }
-  #forgetPending(isGone: (plan: Plan) => boolean): void {
-    for (const [head, { plan }] of this.#waiting) {
+  #forgetPending(isGone: (plan: Unplaced) => boolean): void {
+    for (const [head, plan] of this.#waiting) {
       if (!isGone(plan)) continue
       this.#waiting.delete(head)
       this.#cool(head)
@@ -391,7 +394,8 @@ export class Recompiler {
   /** What is at a micro-op may become hot again, or its region large. */
   #cool(head: number): void {
     this.#engine.setUint16(heatPlace(head), 0, true)
-    this.#engine.setUint16(entriesPlace(head), 0, true)
+    const region = this.#regions.get(head)
+    if (region) this.#engine.setUint16(entriesPlace(region.slot), 0, true)
   }
 }
 

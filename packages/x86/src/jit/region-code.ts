@@ -165,7 +165,7 @@ export class RegionCode extends Handler {
   // ---- the whole function ----
 
   /** Builds the function around `body`. */
-  region(plan: Pick<Plan, 'head' | 'original' | 'extent' | 'blocks'>, body: () => void): void {
+  region(plan: Pick<Plan, 'slot' | 'head' | 'original' | 'extent' | 'blocks'>, body: () => void): void {
     this.#head = plan.head
     const prologue = this.#group()
     this.#body(body)
@@ -177,8 +177,8 @@ export class RegionCode extends Handler {
     )
   }
 
-  #countEntry({ head, blocks }: Pick<Plan, 'head' | 'blocks'>): void {
-    countEntry(this, this.i32(head), this.#inputs.hotAfter, () => {
+  #countEntry({ slot, blocks }: Pick<Plan, 'slot' | 'blocks'>): void {
+    countEntry(this, slot, this.#inputs.hotAfter, () => {
       const rip = this.#base.get().add(blocks[0]!.at)
       this.setRaw('i64', L.RIP, this.long ? rip : rip.and(0xffffffff))
       this.setRaw('i32', L.BUDGET, this.param(1))

@@ -5,14 +5,13 @@ import { HANDLER_PARAMS, HANDLER_RESULTS } from '../interpreter/handler.ts'
 import { FLAG_FUNCTIONS } from '../interpreter/routines.ts'
 import { instructionsOf } from '../isa/index.ts'
 import type { Runtime } from '../isa/meaning.ts'
+import { REGION_SLOTS } from '../state/layout.ts'
 import { findModel } from '../system/model.ts'
 import type { Callable } from '../wasm/code.ts'
 import { ModuleBuilder } from '../wasm/module.ts'
 import type { Plan } from './plan.ts'
 import { buildRegion } from './region.ts'
 
-/** Slots of the handlers' table that regions may take. */
-export const REGION_SLOTS = 16384
 /** Index of the handlers' type in every module made here. */
 const HANDLER_TYPE = 0
 

@@ -228,14 +228,15 @@ export const HEAT = CODE_MAPS + CODE_MAPS_SIZE
 export const HEAT_ENTRIES = 1 << 16
 const HEAT_SIZE = HEAT_ENTRIES * 2
 
-/** How often a region was entered, by its head, likewise. */
+/** How often a region was entered, by its slot: 16 bits each, close together since most are in use. */
 export const REGION_ENTRIES = HEAT + HEAT_SIZE
+export const REGION_SLOTS = 16384
 
 /**
  * What a fault asks of the micro-op at work (UOP_PLACE, UOP_BASE), for code that has none: 8 bytes for each place, and the
  * same again with RSP as base, which tells accesses to the stack apart.
  */
-export const PLACES = REGION_ENTRIES + HEAT_SIZE
+export const PLACES = REGION_ENTRIES + REGION_SLOTS * 2
 export const PLACE_SIZE = 8
 export const PLACE_STACK = 65536 * PLACE_SIZE
 const PLACES_SIZE = 2 * PLACE_STACK
