@@ -22,3 +22,4 @@ export { type DebianArchitecture, type DebianPackage, PrivateApt } from './image
 export { type BuildOptions, buildImage, imageRecipes, isKnownImage, requireImage } from './images/build.ts'
 export { ImageError, type ImageErrorCode } from './images/errors.ts'
 export { type Image, type ImageRecord, ImageStore, imagesDirectory } from './images/store.ts'
+export { createHostNetwork } from './net/host-network.ts'

@@ -1,0 +1,77 @@
+import { type Ip, inPrefix, ipOf, isIpv4, type Mac, type Prefix, parseMac } from '../addresses.ts'
+
+/** The gateway's addresses on the guest's network. */
+export interface Layout {
+  readonly mac: Mac
+  readonly mtu: number
+  readonly network: Prefix
+  readonly gateway: Ip
+  readonly dns: Ip
+  /** The first address that DHCP gives away; the next machines on the segment get those behind it. */
+  readonly firstGuest: Ip
+  readonly network6: Prefix
+  readonly gateway6: Ip
+  readonly dns6: Ip
+  readonly linkLocal: Ip
+}
+
+/** What users know from QEMU's user networking; IPv6 has an own prefix by RFC 4193 in the place of site-local ones. */
+export const DEFAULT_LAYOUT: Layout = {
+  mac: parseMac('52:55:0a:00:02:02')!,
+  mtu: 1500,
+  network: { address: ipOf('10.0.2.0'), length: 24 },
+  gateway: ipOf('10.0.2.2'),
+  dns: ipOf('10.0.2.3'),
+  firstGuest: ipOf('10.0.2.15'),
+  network6: { address: ipOf('fd00:10:0:2::'), length: 64 },
+  gateway6: ipOf('fd00:10:0:2::2'),
+  dns6: ipOf('fd00:10:0:2::3'),
+  linkLocal: ipOf('fe80::2'),
+}
+
+const LINK_LOCAL_6: Prefix = { address: ipOf('fe80::'), length: 10 }
+export const ALL_NODES = ipOf('ff02::1')
+export const UNSPECIFIED = ipOf('0.0.0.0')
+export const UNSPECIFIED_6 = ipOf('::')
+export const LIMITED_BROADCAST = ipOf('255.255.255.255')
+
+/** Addresses that the gateway answers for. */
+export function isOwnAddress(layout: Layout, address: Ip): boolean {
+  return (
+    address === layout.gateway ||
+    address === layout.dns ||
+    address === layout.gateway6 ||
+    address === layout.dns6 ||
+    address === layout.linkLocal
+  )
+}
+
+/** Addresses that a guest on this link may have. */
+export function isGuestAddress(layout: Layout, address: Ip): boolean {
+  if (isOwnAddress(layout, address)) return false
+  if (isIpv4(address)) return inPrefix(address, layout.network) && !isBroadcast(layout, address)
+  return inPrefix(address, layout.network6) || inPrefix(address, LINK_LOCAL_6)
+}
+
+/** The network's broadcast address, that of all networks, and the network's own. */
+export function isBroadcast(layout: Layout, address: Ip): boolean {
+  if (!isIpv4(address)) return false
+  if (address === LIMITED_BROADCAST) return true
+  if (!inPrefix(address, layout.network)) return false
+  const hosts = 2 ** (32 - layout.network.length) - 1
+  const value = ipv4Number(address)
+  const host = value - ipv4Number(layout.network.address)
+  return host === hosts || host === 0
+}
+
+export function ipv4Number(address: Ip): number {
+  return address.charCodeAt(0) * 0x1_0000 + address.charCodeAt(1)
+}
+
+export function ipv4FromNumber(value: number): Ip {
+  return String.fromCharCode(Math.floor(value / 0x1_0000), value & 0xffff) as Ip
+}
+
+export function isMulticast(address: Ip): boolean {
+  return isIpv4(address) ? address.charCodeAt(0) >> 12 === 14 : address.charCodeAt(0) >> 8 === 0xff
+}
