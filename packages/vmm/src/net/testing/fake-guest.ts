@@ -10,7 +10,7 @@ import {
   readMac,
   writeAddress,
 } from '../addresses.ts'
-import { addSums, complement, onesSum } from '../checksum.ts'
+import { addSums, complement, onesSum, onesSumOfParts } from '../checksum.ts'
 import {
   type Attachable,
   contiguous,
@@ -226,6 +226,7 @@ export class FakeConnection {
   #shift = 0
   #queue: Uint8Array = new Uint8Array(0)
   #queued = 0
+  #endless: Uint8Array | undefined
   #pushing = false
   ended = false
   /** Payload that came. */
@@ -279,15 +280,31 @@ export class FakeConnection {
     this.push()
   }
 
+  /** Sends the same bytes for ever. */
+  sendForever(bytes: Uint8Array): void {
+    this.#endless = bytes
+    this.push()
+  }
+
   /** Sends what the window has room for. */
   push(): void {
     if (this.#pushing) return
     this.#pushing = true
-    while (this.state === 'open' && this.unsent > 0 && this.#pushOne());
+    while (this.state === 'open' && (this.#endless ? this.#pushAgain(this.#endless) : this.#pushOne()));
     this.#pushing = false
   }
 
+  #pushAgain(bytes: Uint8Array): boolean {
+    const room = distance(this.#edge, this.next)
+    const count = Math.min(room, bytes.length, this.#options.segment)
+    if (count < this.#options.mss) return false
+    const sequence = this.next
+    this.next = advance(sequence, count)
+    return this.segment(ACK, sequence, bytes.subarray(0, count))
+  }
+
   #pushOne(): boolean {
+    if (this.unsent === 0) return false
     const room = distance(this.#edge, this.next)
     const count = Math.min(room, this.unsent, this.#options.segment)
     if (count <= 0 || (count < this.#options.mss && count < this.unsent)) return false
@@ -346,12 +363,9 @@ export class FakeConnection {
     const header = head.subarray(0, start + tcp)
     const large = payload.length > mss
     const pseudo = pseudoHeaderSum(source, this.#remote, PROTOCOL_TCP, length)
-    const body = new Uint8Array(length)
-    if (!large) {
-      body.set(header.subarray(start))
-      body.set(payload, tcp)
-    }
-    const sum = large ? pseudo : complement(addSums(pseudo, onesSum(body)))
+    const sum = large
+      ? pseudo
+      : complement(addSums(pseudo, onesSum(header, start), onesSumOfParts([payload])))
     head.set([sum >> 8, sum], start + 16)
     return this.#guest.sendRaw({
       parts: payload.length > 0 ? [header, payload] : [header],
