@@ -24,6 +24,9 @@ import {
 import { comply } from '../segmentation.ts'
 import { MacTable } from './mac-table.ts'
 
+const MTU = 1500
+/** IPv4 and TCP. */
+const SHORTEST_HEADERS = 40
 const PORT_LIMIT = 1024
 const QUEUE_BYTES = 512 * 1024
 /** What a queued frame costs besides its bytes. */
@@ -115,12 +118,18 @@ class Member implements SwitchPort {
   }
 
   deliver(frame: Frame): boolean {
-    if (frame.length < ETHERNET_HEADER || frame.length > FRAME_LIMIT) return true
+    if (frame.length < ETHERNET_HEADER || frame.length > this.#longest(frame)) return true
     if (!this.#segment.ports.has(this)) return true
     const head = contiguous(frame, 0, ETHERNET_HEADER)
     const source = readMac(head, 6)
     if (isMulticastMac(source) || !this.#segment.macs.learn(source, this)) return true
     return this.#forward(readMac(head, 0), frame)
+  }
+
+  /** Other machines have no room for what is larger than they agreed on, unless it is to be cut up. */
+  #longest({ segmentation }: Frame): number {
+    if (segmentation && segmentation.size <= MTU - SHORTEST_HEADERS) return FRAME_LIMIT
+    return segmentation ? 0 : MTU + ETHERNET_HEADER
   }
 
   #forward(destination: Mac, frame: Frame): boolean {
@@ -139,6 +148,7 @@ class Member implements SwitchPort {
       return false
     }
     for (const piece of comply(frame, this.#peer.offloads)) {
+      if (!piece.segmentation && piece.length > MTU + ETHERNET_HEADER) continue
       if (this.#queue.length > 0 || !this.#peer.deliver(piece)) this.#enqueue(piece)
     }
     return true
