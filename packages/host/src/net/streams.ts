@@ -61,7 +61,8 @@ export class NodeStream implements ByteStream {
 
   reset(): void {
     this.#handler = undefined
-    if (this.#connected && !this.#socket.destroyed) this.#socket.resetAndDestroy()
+    // Unix sockets have no addresses, and no resets.
+    if (this.#connected && this.#socket.remoteAddress !== undefined) this.#socket.resetAndDestroy()
     else this.#socket.destroy()
   }
 

@@ -13,7 +13,12 @@ export class PolicyError extends TypevisorError {
 /** A network that cannot be set up as asked. */
 export class NetworkError extends TypevisorError {
   constructor(
-    code: 'TV_NETWORK_ADDRESS' | 'TV_NETWORK_FORWARD' | 'TV_NETWORK_PORT_IN_USE' | 'TV_NETWORK_LIMIT',
+    code:
+      | 'TV_NETWORK_ADDRESS'
+      | 'TV_NETWORK_FORWARD'
+      | 'TV_NETWORK_PORT_IN_USE'
+      | 'TV_NETWORK_LIMIT'
+      | 'TV_NETWORK_CAPTURE',
     message: string,
     options?: { cause?: unknown },
   ) {

@@ -2,6 +2,7 @@
 
 import type { Ip } from './addresses.ts'
 import { Alarm, type Alarms, SECOND } from './alarms.ts'
+import { keep } from './frame.ts'
 import type { IpPacket } from './packet/ip.ts'
 
 /** Datagrams in pieces at once, of all guests; the oldest goes when another comes. */
@@ -83,7 +84,7 @@ function accept(partial: Partial, offset: number, bytes: Uint8Array, more: boole
   if (partial.pieces.some(overlaps)) return false
   if (!more && partial.pieces.some((piece) => piece.offset >= end)) return false
   if (!more) partial.total = end
-  partial.pieces.push({ offset, bytes: bytes.slice() })
+  partial.pieces.push({ offset, bytes: keep(bytes) })
   partial.received += bytes.length
   return true
 }

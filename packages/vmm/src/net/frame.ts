@@ -110,6 +110,11 @@ export function contiguous(frame: Frame, offset: number, length: number): Uint8A
   return copy
 }
 
+/** The same bytes in memory of their own. (`slice` would not do: that of Node's `Buffer` shares its memory.) */
+export function keep(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes)
+}
+
 /** The same frame in memory of its own. */
 export function keepFrame(frame: Frame): Frame {
   const bytes = new Uint8Array(frame.length)

@@ -5,7 +5,7 @@
 
 import { readIpv4, readIpv6 } from './addresses.ts'
 import { addSums, complement, onesSum } from './checksum.ts'
-import { contiguous, ETHERNET_HEADER, type Frame, frameOf, type Offloads } from './frame.ts'
+import { contiguous, ETHERNET_HEADER, type Frame, frameOf, keep, type Offloads } from './frame.ts'
 import {
   ETHERTYPE_IPV4,
   ETHERTYPE_IPV6,
@@ -30,7 +30,7 @@ export function comply(frame: Frame, offloads: Offloads): Frame[] {
   const bytes = contiguous(frame, 0, frame.length)
   if (frame.segmentation && !offloads[frame.segmentation.kind])
     return segments(bytes, frame.segmentation.size)
-  const finished = finishChecksum(frame, bytes.slice())
+  const finished = finishChecksum(frame, keep(bytes))
   return finished ? [frameOf(finished)] : []
 }
 

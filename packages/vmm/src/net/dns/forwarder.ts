@@ -1,3 +1,4 @@
+import { keep } from '../frame.ts'
 import type { Pins } from '../policy/pins.ts'
 import type { PolicyRules } from '../policy/policy.ts'
 import {
@@ -78,7 +79,7 @@ export class DnsForwarder {
     if (this.#inFlight >= IN_FLIGHT_LIMIT) return undefined
     this.#inFlight++
     try {
-      const answer = (await this.#resolve(query)).slice()
+      const answer = keep(await this.#resolve(query))
       return answers(answer, query, question) ? answer : undefined
     } catch {
       return undefined // the guest is told SERVFAIL

@@ -29,6 +29,8 @@ import {
   FRAME_LIMIT,
   type Frame,
   frameOf,
+  keep,
+  keepFrame,
   type Port,
   UNPLUGGED,
 } from '../frame.ts'
@@ -204,7 +206,7 @@ export class GuestLink implements Attachable {
     const toOwn = isOwnAddress(this.#layout, packet.destination)
     const isUnicast = !isMulticast(packet.destination) && !isBroadcast(this.#layout, packet.destination)
     const quote = () =>
-      contiguous(frame, ETHERNET_HEADER, Math.min(frame.length - ETHERNET_HEADER, 128)).slice()
+      keep(contiguous(frame, ETHERNET_HEADER, Math.min(frame.length - ETHERNET_HEADER, 128)))
     if (isUnicast && !toOwn && packet.hopLimit <= 1) return this.sendError('time-exceeded', packet, quote())
     const offset = ETHERNET_HEADER + packet.payload
     if (packet.fragment) {
@@ -392,7 +394,7 @@ export class GuestLink implements Attachable {
     const frame = this.#tcpFrame(mac, from, to, segment)
     if (this.#queue.length === 0 && this.#peer.deliver(frame)) return true
     if (!mayQueue || this.#queue.length >= QUEUE_LIMIT) return false
-    this.#queue.push({ ...frame, parts: [contiguous(frame, 0, frame.length).slice()] })
+    this.#queue.push(keepFrame(frame))
     return true
   }
 

@@ -25,7 +25,7 @@ import { DhcpServer } from '../dhcp/server.ts'
 import { DnsForwarder } from '../dns/forwarder.ts'
 import { DnsStream } from '../dns/stream.ts'
 import { NetworkError } from '../errors.ts'
-import type { Attachable, Frame, Port } from '../frame.ts'
+import { type Attachable, type Frame, keep, type Port } from '../frame.ts'
 import type { Endpoint, HostNetwork, Listener } from '../host-network.ts'
 import { type IpPacket, PROTOCOL_UDP } from '../packet/ip.ts'
 import { buildUdp, type UdpDatagram } from '../packet/udp.ts'
@@ -211,7 +211,7 @@ export class Nat implements Attachable, Saveable<NatState> {
     const route = this.#egress.route('udp', destination, destinationPort)
     switch (route.kind) {
       case 'dns':
-        void this.#onDns({ ...datagram, payload: datagram.payload.slice() })
+        void this.#onDns({ ...datagram, payload: keep(datagram.payload) })
         return
       case 'host':
         return this.#udp.send(datagram, route.endpoint)
@@ -260,7 +260,7 @@ export class Nat implements Attachable, Saveable<NatState> {
     const { echo } = this.#host
     if (route.kind !== 'host' || !echo) return this.#link.sendError('prohibited', packet, quote())
     if (this.#echoes >= ECHO_LIMIT) return
-    const request = message.slice()
+    const request = keep(message)
     const quoted = quote()
     this.#echoes++
     try {

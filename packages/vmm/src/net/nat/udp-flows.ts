@@ -1,5 +1,6 @@
 import { formatIp, type Ip, isIpv4, parseIp } from '../addresses.ts'
 import { Alarm, type Alarms, SECOND } from '../alarms.ts'
+import { keep } from '../frame.ts'
 import type { DatagramSocket, Endpoint, HostNetwork } from '../host-network.ts'
 import { PROTOCOL_UDP } from '../packet/ip.ts'
 import { buildUdp, type UdpDatagram } from '../packet/udp.ts'
@@ -67,7 +68,7 @@ export class UdpFlows {
       mapping.peers.set(peer, { address: datagram.destination, port: datagram.destinationPort })
       if (mapping.peers.size > PEER_LIMIT) mapping.peers.delete(mapping.peers.keys().next().value!)
     }
-    mapping.socket.send(datagram.payload.slice(), to)
+    mapping.socket.send(keep(datagram.payload), to)
   }
 
   #mappingFor(guest: SocketAddress): Mapping {
@@ -141,7 +142,7 @@ export class UdpFlows {
     if (!visitor || visitor.guest.port !== datagram.sourcePort) return false
     if (visitor.guest.address !== datagram.source) return false
     visitor.used = this.#options.alarms.now()
-    visitor.socket.send(datagram.payload.slice(), visitor.from)
+    visitor.socket.send(keep(datagram.payload), visitor.from)
     return true
   }
 

@@ -2,6 +2,7 @@
 
 import { addressBytes, type Ip, isIpv4, type Mac, readIpv6, readMac, writeAddress } from '../addresses.ts'
 import { addSums, complement, onesSum } from '../checksum.ts'
+import { keep } from '../frame.ts'
 import { PROTOCOL_ICMPV6, pseudoHeaderSum } from './ip.ts'
 
 export const ECHO_REQUEST = 8
@@ -64,7 +65,7 @@ export function isIcmpIntact(bytes: Uint8Array, source: Ip, destination: Ip): bo
 
 /** The answer to an echo request, from its destination. */
 export function buildEchoReply(request: Uint8Array, source: Ip, destination: Ip): Uint8Array {
-  const reply = request.slice()
+  const reply = keep(request)
   reply[0] = isIpv4(source) ? ECHO_REPLY : ECHO_REPLY_V6
   return sealIcmp(reply, source, destination)
 }
