@@ -3,7 +3,9 @@ import { isIPv6 } from 'node:net'
 import type { DatagramSocket, Endpoint } from '@typevisor/vmm'
 
 /** Bytes that a socket holds for the kernel at most; more datagrams are lost, as on any full link. */
-const PENDING_LIMIT = 1024 * 1024
+const PENDING_LIMIT = 256 * 1024
+/** What a datagram costs besides its bytes. */
+const COST = 512
 
 /** Destinations are addresses already: no names are looked up. */
 function literal(
@@ -48,11 +50,12 @@ export class NodeDatagrams implements DatagramSocket {
   }
 
   send(bytes: Uint8Array, to: Endpoint): void {
-    if (this.#closed || this.#pending + bytes.length > PENDING_LIMIT) return
-    this.#pending += bytes.length
+    const cost = bytes.length + COST
+    if (this.#closed || this.#pending + cost > PENDING_LIMIT) return
+    this.#pending += cost
     // An error of one datagram (no route, too large) is that datagram's loss.
     this.#socket.send(bytes, to.port, to.address, () => {
-      this.#pending -= bytes.length
+      this.#pending -= cost
     })
   }
 

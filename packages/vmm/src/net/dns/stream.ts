@@ -12,6 +12,8 @@ export class DnsStream implements ByteStream {
   readonly #handler: StreamHandler
   readonly #answer: (query: Uint8Array) => Promise<Uint8Array | undefined>
   #received = new Uint8Array(0)
+  readonly #held: (() => void)[] = []
+  #paused = false
   #waiting = 0
   #ended = false
   #closed = false
@@ -29,7 +31,7 @@ export class DnsStream implements ByteStream {
     joined.set(this.#received)
     joined.set(bytes, this.#received.length)
     this.#received = joined
-    released()
+    this.#held.push(released)
     this.#takeQueries()
   }
 
@@ -38,24 +40,31 @@ export class DnsStream implements ByteStream {
     this.#endIfDone()
   }
 
-  /** Answers are few and small: they wait in the connection. */
-  pause(): void {}
-  resume(): void {}
+  /** While the guest does not take its answers, its questions wait, and its window closes. */
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#takeQueries()
+  }
 
   reset(): void {
     this.#closed = true
   }
 
   #takeQueries(): void {
-    while (!this.#closed && this.#received.length >= LENGTH_PREFIX) {
+    while (!this.#closed && !this.#paused && this.#received.length >= LENGTH_PREFIX) {
       const length = (this.#received[0] << 8) | this.#received[1]
       if (length > QUERY_LIMIT) return this.#fail()
-      if (this.#received.length < LENGTH_PREFIX + length) return
+      if (this.#received.length < LENGTH_PREFIX + length) break
       const query = this.#received.slice(LENGTH_PREFIX, LENGTH_PREFIX + length)
       this.#received = this.#received.slice(LENGTH_PREFIX + length)
       if (++this.#waiting > PIPELINE_LIMIT) return this.#fail()
       void this.#answer(query).then((answer) => this.#send(answer))
     }
+    if (!this.#paused) for (const released of this.#held.splice(0)) released()
   }
 
   #send(answer: Uint8Array | undefined): void {

@@ -347,6 +347,20 @@ describe('DNS', () => {
     await settle()
     assert.equal(connection.received, 2 + readQuestion(query)!.end + 60 * 16)
   })
+  it('holds no more answers than a connection takes', async () => {
+    const network = answering()
+    const many = Array.from({ length: 250 }, (_, index) => Uint8Array.of(192, 0, 2, index))
+    network.host.answers = async (query) => answerWithAddresses(query, readQuestion(query)!, many, 5)
+    const connection = network.guest.connect(DNS, 53, { acknowledges: false, window: 4000 })
+    await settle()
+    const query = buildQuery(5, 'a.example.org', TYPE_A)
+    for (let index = 0; index < 2000; index++) {
+      connection.sendBytes(Uint8Array.of(0, query.length, ...query))
+      await settle()
+    }
+    const waiting = network.host.queries.length * 4000 - connection.received
+    assert.ok(waiting < 150_000, `${waiting} bytes wait`)
+  })
   it('opens what a name stands for, as long as its answer counts, on the ports that are allowed', async () => {
     const network = answering()
     const { guest, clock } = network

@@ -2,7 +2,7 @@ import { formatIp, type Ip, ipOf } from '../addresses.ts'
 import { SECOND } from '../alarms.ts'
 
 const ADDRESS_LIMIT = 4096
-const NAMES_PER_ADDRESS = 32
+const NAMES_PER_ADDRESS = 16
 
 export interface PinState {
   readonly address: string

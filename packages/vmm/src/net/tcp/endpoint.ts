@@ -458,7 +458,7 @@ export class TcpEndpoint implements StreamHandler {
     this.#guestEndedFirst = !this.#finAcknowledged && this.#inFlight <= this.#send.length
     this.#expected = advance(this.#expected, 1)
     if (distance(this.#edge, this.#expected) < 0) this.#edge = this.#expected
-    this.#receive.flush()
+    this.#receive.flush(true)
     this.#stream.end()
     this.#acknowledge()
     this.#endIfDone()

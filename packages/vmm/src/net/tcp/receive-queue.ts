@@ -3,6 +3,10 @@ import type { ByteStream } from '../host-network.ts'
 import { CHUNK, type ChunkPool } from './chunk-pool.ts'
 import { advance, distance } from './sequence.ts'
 
+/** Writes that the stream may hold while what comes is still gathered for the next: a guest that sends single bytes. */
+const WRITES_LIMIT = 16
+/** Less than this is written from a buffer of its own size, so that few bytes do not hold 64 KiB. */
+const COPY_BELOW = CHUNK / 4
 /** Pieces that wait for what comes before them. */
 const OUT_OF_ORDER_LIMIT = 64
 
@@ -22,6 +26,7 @@ export class ReceiveQueue {
   #chunk: Uint8Array<ArrayBuffer> | undefined
   #filled = 0
   #written = 0
+  #writes = 0
   #early: Piece[] = []
 
   constructor(pool: ChunkPool, stream: ByteStream, onReleased: () => void) {
@@ -49,21 +54,40 @@ export class ReceiveQueue {
       this.#filled += count
       from += count
       left -= count
-      if (this.#filled === CHUNK) this.flush()
+      if (this.#filled === CHUNK) this.#write(this.#chunk, CHUNK)
     }
   }
 
-  /** Gives the stream what has been gathered. */
-  flush(): void {
+  /** Gives the stream what has been gathered, unless it is busy; before the end it must be `all`. */
+  flush(all = false): void {
     const chunk = this.#chunk
+    if (chunk === undefined || (this.#writes >= WRITES_LIMIT && !all)) return
     const length = this.#filled
-    if (chunk === undefined || length === 0) return
+    if (length >= COPY_BELOW) return this.#write(chunk, length)
+    const few = new Uint8Array(chunk.subarray(0, length))
+    this.#takeChunk()
+    this.#pool.give(chunk)
+    if (length > 0) this.#writeOut(few, undefined)
+  }
+
+  #write(chunk: Uint8Array<ArrayBuffer>, length: number): void {
+    this.#takeChunk()
+    this.#writeOut(length === CHUNK ? chunk : chunk.subarray(0, length), chunk)
+  }
+
+  #takeChunk(): void {
     this.#chunk = undefined
     this.#filled = 0
-    this.#written += length
-    this.#stream.write(length === CHUNK ? chunk : chunk.subarray(0, length), () => {
-      this.#written -= length
-      this.#pool.give(chunk)
+  }
+
+  #writeOut(bytes: Uint8Array, chunk: Uint8Array<ArrayBuffer> | undefined): void {
+    this.#written += bytes.length
+    this.#writes++
+    this.#stream.write(bytes, () => {
+      this.#written -= bytes.length
+      this.#writes--
+      if (chunk) this.#pool.give(chunk)
+      if (this.#writes < WRITES_LIMIT && this.#filled > 0) this.flush()
       this.#onReleased()
     })
   }
@@ -94,8 +118,7 @@ export class ReceiveQueue {
 
   clear(): void {
     if (this.#chunk) this.#pool.give(this.#chunk)
-    this.#chunk = undefined
-    this.#filled = 0
+    this.#takeChunk()
     this.#early = []
   }
 }

@@ -114,6 +114,19 @@ describe('TCP with a guest', () => {
     await settle()
     assert.deepEqual(Buffer.concat(stream.written), Buffer.from(pattern(500_000)))
   })
+  it('holds few buffers for a guest that sends single bytes to a host that does not read', async () => {
+    const { connection, stream } = await open({ segment: 1 })
+    stream.holds = true
+    for (let index = 0; index < 1000; index++) {
+      connection.segment(ACK | PSH, connection.next, text('x'))
+      connection.next = advance(connection.next, 1)
+      await settle()
+    }
+    assert.ok(stream.written.length <= 16, `${stream.written.length} buffers`)
+    connection.end()
+    assert.equal(stream.bytes, 1000)
+    assert.equal(stream.ended, true)
+  })
   it('stops the host while the guest does not read', async () => {
     const { connection, stream } = await open({ acknowledges: false })
     stream.handler.data(pattern(70_000))
