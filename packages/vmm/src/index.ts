@@ -66,7 +66,7 @@ export type {
   StreamFailure,
   StreamHandler,
 } from './net/host-network.ts'
-export { DEFAULT_LAYOUT, type Layout } from './net/nat/layout.ts'
+export { DEFAULT_LAYOUT, type Layout, type LayoutOptions, layoutOf } from './net/nat/layout.ts'
 export type { NatState } from './net/nat/nat.state.ts'
 export { Nat, type NatLimits, type NatOptions, type PortForward } from './net/nat/nat.ts'
 export { ALLOW_ALL, DENY_ALL, type EgressPolicy, readPolicy } from './net/policy/policy.ts'

@@ -133,7 +133,7 @@ export interface Prefix {
   readonly length: number
 }
 
-/** An address, or `address/length` with no bits set behind the prefix. */
+/** An address, or `address/length`. */
 export function parsePrefix(text: string): Prefix | undefined {
   const [, host, bits] = /^([^/]+?)(?:\/(\d{1,3}))?$/.exec(text) ?? []
   const address = host === undefined ? undefined : parseIp(host)
@@ -148,6 +148,15 @@ export function inPrefix(address: Ip, prefix: Prefix): boolean {
   for (let index = 0, left = prefix.length; left > 0; index++, left -= 16) {
     const differing = address.charCodeAt(index) ^ prefix.address.charCodeAt(index)
     if (differing >> Math.max(0, 16 - left)) return false
+  }
+  return true
+}
+
+/** Whether no bits are set behind the prefix. */
+export function endsWithZeros({ address, length }: Prefix): boolean {
+  for (let index = 0; index < address.length; index++) {
+    const keep = Math.min(16, Math.max(0, length - 16 * index))
+    if (address.charCodeAt(index) & (0xffff >> keep)) return false
   }
   return true
 }

@@ -3,7 +3,7 @@ import type { Endpoint } from '../host-network.ts'
 import type { FlowProtocol } from '../policy/entry.ts'
 import type { Pins } from '../policy/pins.ts'
 import type { PolicyRules } from '../policy/policy.ts'
-import { isGuestAddress, isOwnAddress, type Layout } from './layout.ts'
+import { isBroadcast, isGuestAddress, isOwnAddress, type Layout } from './layout.ts'
 
 export const DNS_PORT = 53
 
@@ -30,7 +30,7 @@ export class Egress {
     const { dns, dns6 } = this.#layout
     if (address === dns || address === dns6) return port === DNS_PORT ? { kind: 'dns' } : { kind: 'nobody' }
     if (isOwnAddress(this.#layout, address)) return this.#routeToHost(protocol, address, port)
-    if (isGuestAddress(this.#layout, address)) return { kind: 'nobody' }
+    if (isGuestAddress(this.#layout, address) || isBroadcast(this.#layout, address)) return { kind: 'nobody' }
     const names = this.#pins.namesOf(address)
     if (!this.#policy().allows(protocol, { kind: 'address', address, names }, port))
       return { kind: 'prohibited' }

@@ -1,4 +1,15 @@
-import { type Ip, inPrefix, ipOf, isIpv4, type Mac, type Prefix, parseMac } from '../addresses.ts'
+import {
+  endsWithZeros,
+  type Ip,
+  inPrefix,
+  ipOf,
+  isIpv4,
+  type Mac,
+  type Prefix,
+  parseMac,
+  parsePrefix,
+} from '../addresses.ts'
+import { NetworkError } from '../errors.ts'
 
 /** The gateway's addresses on the guest's network. */
 export interface Layout {
@@ -27,6 +38,53 @@ export const DEFAULT_LAYOUT: Layout = {
   gateway6: ipOf('fd00:10:0:2::2'),
   dns6: ipOf('fd00:10:0:2::3'),
   linkLocal: ipOf('fe80::2'),
+}
+
+export interface LayoutOptions {
+  /** `10.0.2.0/24` */
+  readonly network?: string
+  /** `fd00:10:0:2::/64` */
+  readonly network6?: string
+  /** From what IPv6 needs to what a virtual switch passes on. */
+  readonly mtu?: number
+}
+
+const SMALLEST_MTU = 1280
+const LARGEST_MTU = 1500
+
+/** The same layout in another network: the gateway is the second address, DNS the third, guests begin at the fifteenth. */
+export function layoutOf({
+  network = '10.0.2.0/24',
+  network6 = 'fd00:10:0:2::/64',
+  mtu = 1500,
+}: LayoutOptions): Layout {
+  const v4 = parsePrefix(network)
+  if (!v4 || !isIpv4(v4.address) || v4.length < 8 || v4.length > 27 || !endsWithZeros(v4)) {
+    throw new NetworkError('TV_NETWORK_ADDRESS', `${network} is no IPv4 network of a length from 8 to 27.`)
+  }
+  const v6 = parsePrefix(network6)
+  if (!v6 || isIpv4(v6.address) || v6.length !== 64 || !endsWithZeros(v6)) {
+    throw new NetworkError('TV_NETWORK_ADDRESS', `${network6} is no IPv6 network of length 64.`)
+  }
+  if (!Number.isInteger(mtu) || mtu < SMALLEST_MTU || mtu > LARGEST_MTU) {
+    throw new NetworkError(
+      'TV_NETWORK_LIMIT',
+      `An MTU is from ${SMALLEST_MTU} to ${LARGEST_MTU}, not ${mtu}.`,
+    )
+  }
+  const host = (number: number) => ipv4FromNumber(ipv4Number(v4.address) + number)
+  const host6 = (number: number) => (v6.address.slice(0, 7) + String.fromCharCode(number)) as Ip
+  return {
+    ...DEFAULT_LAYOUT,
+    mtu,
+    network: v4,
+    gateway: host(2),
+    dns: host(3),
+    firstGuest: host(15),
+    network6: v6,
+    gateway6: host6(2),
+    dns6: host6(3),
+  }
 }
 
 const LINK_LOCAL_6: Prefix = { address: ipOf('fe80::'), length: 10 }

@@ -31,6 +31,7 @@ import { buildUdp } from '../packet/udp.ts'
 import { readPolicy } from '../policy/policy.ts'
 import { ethernet, FakeGuest, GATEWAY_MAC } from '../testing/fake-guest.ts'
 import { fakeNetwork, settle } from '../testing/network.ts'
+import { layoutOf } from './layout.ts'
 import type { NatState } from './nat.state.ts'
 
 const GATEWAY = ipOf('10.0.2.2')
@@ -253,6 +254,14 @@ describe('UDP', () => {
     )
     assert.equal(more.length, 0)
   })
+  it('to everybody stays on the link, without an answer', () => {
+    const { guest, host } = fakeNetwork()
+    for (const address of ['10.0.2.255', '255.255.255.255', '224.0.0.251', '10.0.2.0']) {
+      guest.sendUdp(ipOf(address), 5353, text('anybody?'))
+    }
+    assert.equal(host.datagrams.length, 0)
+    assert.equal(guest.packets.length, 0)
+  })
   it('has fragments put together, in any order, and cuts large answers up', () => {
     const { guest, host } = fakeNetwork()
     const payload = Uint8Array.from({ length: 5000 }, (_, index) => index)
@@ -378,6 +387,16 @@ describe('DNS', () => {
     clock.advance(120 * SECOND)
     assert.equal(await attempt('192.0.2.80', 443), 'reset')
   })
+  it('closes what a denied name stands for, where the rest is open', async () => {
+    const network = fakeNetwork({ policy: readPolicy({ deny: ['bad.test'] }) })
+    network.host.answers = async (query) =>
+      answerWithAddresses(query, readQuestion(query)!, [Uint8Array.of(192, 0, 2, 66)], 5)
+    assert.equal(responseCode(await ask(network, 'bad.test')), RCODE_NO_NAME)
+    const bad = network.guest.connect(ipOf('192.0.2.66'), 443)
+    const good = network.guest.connect(ipOf('192.0.2.67'), 443)
+    await settle()
+    assert.deepEqual([bad.state, good.state], ['reset', 'open'])
+  })
   it('does not let a name lead to the host or to nowhere', async () => {
     const network = answering()
     network.host.answers = async (query) =>
@@ -454,6 +473,23 @@ describe('a forwarded port', () => {
         (error: NetworkError) => error instanceof NetworkError && error.code === 'TV_NETWORK_FORWARD',
       )
     }
+  })
+})
+
+describe('the layout of the network', () => {
+  it('is the same in another network', () => {
+    const layout = layoutOf({ network: '192.168.127.0/24', network6: 'fd12:3456:789a:1::/64', mtu: 1400 })
+    const { guest } = fakeNetwork({ layout }, { address: '192.168.127.15' })
+    const offer = dhcp(guest, MESSAGE.discover)
+    assert.equal(formatIp(offer.yours), '192.168.127.15')
+    assert.equal([...offer.options.get(OPTION.router)!].join('.'), '192.168.127.2')
+    assert.deepEqual([formatIp(layout.dns), formatIp(layout.dns6)], ['192.168.127.3', 'fd12:3456:789a:1::3'])
+  })
+  it('is refused when it is none', () => {
+    const networks = ['10.0.2.1/24', '10.0.2.0/28', '10.0.2.0', 'fd00::/64', 'x']
+    for (const network of networks) assert.throws(() => layoutOf({ network }), { code: 'TV_NETWORK_ADDRESS' })
+    assert.throws(() => layoutOf({ network6: 'fd00::/48' }), { code: 'TV_NETWORK_ADDRESS' })
+    assert.throws(() => layoutOf({ mtu: 9000 }), { code: 'TV_NETWORK_LIMIT' })
   })
 })
 

@@ -33,7 +33,15 @@ import { Pins } from '../policy/pins.ts'
 import { ALLOW_ALL, type EgressPolicy, PolicyRules, readPolicy } from '../policy/policy.ts'
 import { Egress } from './egress.ts'
 import { GuestLink } from './guest-link.ts'
-import { DEFAULT_LAYOUT, isOwnAddress, type Layout, LIMITED_BROADCAST, UNSPECIFIED } from './layout.ts'
+import {
+  DEFAULT_LAYOUT,
+  isBroadcast,
+  isMulticast,
+  isOwnAddress,
+  type Layout,
+  LIMITED_BROADCAST,
+  UNSPECIFIED,
+} from './layout.ts'
 import type { NatState } from './nat.state.ts'
 import { TcpFlows, type TcpLimits } from './tcp-flows.ts'
 import { UdpFlows } from './udp-flows.ts'
@@ -207,6 +215,8 @@ export class Nat implements Attachable, Saveable<NatState> {
     const toServer = destination === LIMITED_BROADCAST || destination === this.#layout.gateway
     if (destinationPort === DHCP_SERVER_PORT && toServer) return this.#onDhcp(datagram, mac)
     if (datagram.source === UNSPECIFIED || destinationPort === 0) return
+    // Nobody else on the link wants it, and the host's link is none of the guest's business.
+    if (isMulticast(destination) || isBroadcast(this.#layout, destination)) return
     if (isOwnAddress(this.#layout, destination) && this.#udp.answersVisitor(datagram)) return
     const route = this.#egress.route('udp', destination, destinationPort)
     switch (route.kind) {

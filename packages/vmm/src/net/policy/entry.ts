@@ -11,7 +11,7 @@
  *     host-loopback:8080       the host itself: what listens on its 127.0.0.1, for the guest at the gateway's address
  */
 
-import { formatIp, type Prefix, parsePrefix } from '../addresses.ts'
+import { endsWithZeros, formatIp, type Prefix, parsePrefix } from '../addresses.ts'
 import { PolicyError } from '../errors.ts'
 
 export type FlowProtocol = 'tcp' | 'udp' | 'icmp'
@@ -95,11 +95,8 @@ function isName(name: string): boolean {
 
 /** Bits behind the prefix are most likely a mistake, and the entry would not mean what it says. */
 function checkPrefix(entry: string, prefix: Prefix): Prefix {
-  for (let index = 0; index < prefix.address.length; index++) {
-    const keep = Math.min(16, Math.max(0, prefix.length - 16 * index))
-    if (prefix.address.charCodeAt(index) & (0xffff >> keep)) {
-      throw malformed(entry, `${formatIp(prefix.address)} has bits set behind its first ${prefix.length}`)
-    }
+  if (!endsWithZeros(prefix)) {
+    throw malformed(entry, `${formatIp(prefix.address)} has bits set behind its first ${prefix.length}`)
   }
   return prefix
 }

@@ -2,7 +2,13 @@ import { type Ip, inPrefix, ipOf, isIpv4, parsePrefix } from '../addresses.ts'
 import { PolicyError } from '../errors.ts'
 import { type FlowProtocol, parseEntry, type Rule } from './entry.ts'
 
-/** What a guest may reach. Plain data: it is saved with the machine. `deny` counts before `allow`, both before `default`. */
+/**
+ * What a guest may reach. Plain data: it is saved with the machine. `deny` counts before `allow`, both before `default`.
+ *
+ * Names are held against the addresses that DNS gave for them, so others that live at the same address are reached or
+ * denied with them. Where the default is to allow, a name is denied as soon as anyone on the network has asked for it;
+ * a guest that knows its address from elsewhere and never asks is not stopped: deny the addresses then.
+ */
 export interface EgressPolicy {
   readonly default: 'allow' | 'deny'
   readonly allow: readonly string[]
