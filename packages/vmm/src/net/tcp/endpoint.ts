@@ -585,7 +585,7 @@ export class TcpEndpoint implements StreamHandler {
   #resendFirst(): void {
     const count = Math.min(this.#send.length, this.#mss)
     const end = this.#finQueued && count === this.#send.length
-    this.#roundTrip.retransmitted()
+    this.#roundTrip.sentAgain()
     this.#emitFirst(count, end && this.#inFlight > count)
   }
 
@@ -637,7 +637,7 @@ export class TcpEndpoint implements StreamHandler {
   #onRetransmit(): void {
     const opening = this.#phase === 'syn-received' || this.#phase === 'syn-sent'
     if (++this.#retries > (opening ? SYN_RETRIES : RETRIES)) return this.abort()
-    this.#roundTrip.retransmitted()
+    this.#roundTrip.backOff()
     if (opening) return this.#sendSyn()
     if (this.#phase !== 'open') return
     if (this.#inFlight === 0 || this.#window === 0) return this.#probeWindow()

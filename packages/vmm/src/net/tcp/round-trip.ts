@@ -30,7 +30,12 @@ export class RoundTrip {
   }
 
   /** Karn's algorithm: what was sent twice is not timed. */
-  retransmitted(): void {
+  sentAgain(): void {
+    this.#timed = undefined
+  }
+
+  /** The timer has run out. */
+  backOff(): void {
     this.#timed = undefined
     this.#backoff++
   }
