@@ -25,6 +25,8 @@ const WINDOW = 4 * 2 ** 20
 export interface Throughput {
   readonly bytes: number
   readonly seconds: number
+  /** Seconds of the processor's that the thread of guest and NAT took, which a busy host does not change. */
+  readonly busy: number
 }
 
 /** A server in a thread of its own, so that what is measured is the NAT: it counts what comes, or sends without end. */
@@ -68,6 +70,11 @@ function network(offloads: boolean) {
   return { guest, close }
 }
 
+function busySince(begin: NodeJS.CpuUsage): number {
+  const { user, system } = process.threadCpuUsage(begin)
+  return (user + system) / 1e6
+}
+
 const sleep = (seconds: number) => new Promise<void>((resolve) => setTimeout(resolve, seconds * 1000))
 
 export async function measureUp(offloads: boolean, seconds: number): Promise<Throughput> {
@@ -77,13 +84,15 @@ export async function measureUp(offloads: boolean, seconds: number): Promise<Thr
   const connection = guest.connect(ipOf('10.0.2.2'), server.port, options)
   while (connection.state !== 'open') await sleep(0)
   const begin = performance.now()
+  const cpu = process.threadCpuUsage()
   connection.sendForever(new Uint8Array(44 * 1460))
   await sleep(seconds)
   const elapsed = (performance.now() - begin) / 1000
+  const busy = busySince(cpu)
   const bytes = await server.bytes()
   close()
   await server.close()
-  return { bytes, seconds: elapsed }
+  return { bytes, seconds: elapsed, busy }
 }
 
 export async function measureDown(offloads: boolean, seconds: number): Promise<Throughput> {
@@ -92,12 +101,14 @@ export async function measureDown(offloads: boolean, seconds: number): Promise<T
   const connection = guest.connect(ipOf('10.0.2.2'), server.port, { window: WINDOW })
   connection.keeps = false
   const begin = performance.now()
+  const cpu = process.threadCpuUsage()
   await sleep(seconds)
   const elapsed = (performance.now() - begin) / 1000
+  const busy = busySince(cpu)
   const { received } = connection
   close()
   await server.close()
-  return { bytes: received, seconds: elapsed }
+  return { bytes: received, seconds: elapsed, busy }
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
@@ -108,9 +119,11 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
       ['guest to host', measureUp],
       ['host to guest', measureDown],
     ] as const) {
-      const { bytes, seconds: elapsed } = await measure(offloads, seconds)
+      const { bytes, seconds: elapsed, busy } = await measure(offloads, seconds)
       const rate = bytes / elapsed / 1e6
-      console.log(`${name}, ${offloads ? 'with   ' : 'without'} offloads: ${rate.toFixed(0)} MB/s`)
+      console.log(
+        `${name}, ${offloads ? 'with   ' : 'without'} offloads: ${rate.toFixed(0)} MB/s, ${(bytes / busy / 1e6).toFixed(0)} MB per CPU second`,
+      )
     }
   }
 }
