@@ -22,3 +22,6 @@ export { type DebianArchitecture, type DebianPackage, PrivateApt } from './image
 export { type BuildOptions, buildImage, imageRecipes, isKnownImage, requireImage } from './images/build.ts'
 export { ImageError, type ImageErrorCode } from './images/errors.ts'
 export { type Image, type ImageRecord, ImageStore, imagesDirectory } from './images/store.ts'
+export { createCapture } from './net/capture.ts'
+export { createHostNetwork } from './net/host-network.ts'
+export { connectSwitch, type SwitchServer, serveSwitch } from './net/switch-socket.ts'

@@ -29,3 +29,49 @@ export { type InputSource, SerialInput } from './machine/serial-input.ts'
 export { entropyFrom, sleepWith } from './machine/surroundings.ts'
 export { allocateGuestMemory, type GuestMemory, GuestRam } from './memory/guest-memory.ts'
 export { addressRanges, memoryMap } from './memory/memory-map.ts'
+export {
+  addressBytes,
+  formatIp,
+  formatMac,
+  type Ip,
+  ipOf,
+  type Mac,
+  parseIp,
+  parseMac,
+} from './net/addresses.ts'
+export * as dns from './net/dns/message.ts'
+export { NetworkError, PolicyError } from './net/errors.ts'
+export {
+  ALL_OFFLOADS,
+  type Attachable,
+  connect,
+  contiguous,
+  copyFrame,
+  type Frame,
+  frameOf,
+  NO_OFFLOADS,
+  type Offloads,
+  type PartialChecksum,
+  type Port,
+  type Segmentation,
+  UNPLUGGED,
+} from './net/frame.ts'
+export type {
+  AcceptStream,
+  ByteStream,
+  DatagramSocket,
+  Endpoint,
+  HostNetwork,
+  Listener,
+  StreamFailure,
+  StreamHandler,
+} from './net/host-network.ts'
+export { DEFAULT_LAYOUT, type Layout, type LayoutOptions, layoutOf } from './net/nat/layout.ts'
+export type { NatState } from './net/nat/nat.state.ts'
+export { Nat, type NatLimits, type NatOptions, type PortForward } from './net/nat/nat.ts'
+export { ALLOW_ALL, DENY_ALL, type EgressPolicy, readPolicy } from './net/policy/policy.ts'
+export { StreamPort } from './net/switch/stream-port.ts'
+export { type SwitchPort, type SwitchPortOptions, VirtualSwitch } from './net/switch/switch.ts'
+export { Capture, type CaptureOptions } from './net/wire/capture.ts'
+export type { Rate } from './net/wire/token-bucket.ts'
+export { Wire, type WireOptions } from './net/wire/wire.ts'
