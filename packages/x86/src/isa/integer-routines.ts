@@ -13,8 +13,7 @@ export function integerRoutines(module: ModuleBuilder, routines: Map<string, Cal
     'mulHighS',
     module.func('mulHighS', ['i64', 'i64'], ['i64'], (c) => {
       const [a, b] = [c.param(0), c.param(1)]
-      const unsigned = c.call(mulHighU, a, b)
-      c.return(unsigned.sub(a.shrS(63).and(b)).sub(b.shrS(63).and(a)))
+      c.return(signedHigh(a, b, c.call(mulHighU, a, b)))
     }),
   )
   routines.set('divide128', module.func('divide128', ['i64', 'i64', 'i64'], ['i64'], buildDivide128))
@@ -32,13 +31,18 @@ export function integerRoutines(module: ModuleBuilder, routines: Map<string, Cal
 }
 
 /** High half of an unsigned 128-bit product, from 32-bit halves. */
-function highProduct(a: Expr, b: Expr): Expr {
+export function highProduct(a: Expr, b: Expr): Expr {
   const [al, ah, bl, bh] = [a.and(0xffffffff), a.shrU(32), b.and(0xffffffff), b.shrU(32)]
   const low = al.mul(bl).shrU(32)
   const middle1 = ah.mul(bl).add(low)
   const middle2 = al.mul(bh).add(middle1.and(0xffffffff))
   return ah.mul(bh).add(middle1.shrU(32)).add(middle2.shrU(32))
 }
+
+/** High half of a signed product. */
+export const highProductSigned = (a: Expr, b: Expr): Expr => signedHigh(a, b, highProduct(a, b))
+const signedHigh = (a: Expr, b: Expr, unsigned: Expr): Expr =>
+  unsigned.sub(a.shrS(63).and(b)).sub(b.shrS(63).and(a))
 
 /** Quotient of high:low by divisor, where high < divisor: long division with 32-bit digits. TAOCP Vol. 2, Algorithm D. */
 function buildDivide128(c: Code): void {

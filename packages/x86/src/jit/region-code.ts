@@ -14,6 +14,7 @@ import { Handler } from '../interpreter/handler.ts'
 import { countEntry } from '../interpreter/heat.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
 import { isOrdinary, requireOrdinary, requirePlain, scalarFloats } from '../isa/float-lanes.ts'
+import { highProduct, highProductSigned } from '../isa/integer-routines.ts'
 import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
 import type { Speculation } from '../isa/speculation.ts'
 import { FAULT_SPECULATION } from '../mmu/access.ts'
@@ -769,12 +770,27 @@ export class RegionCode extends Handler {
     return this.call(this.#inputs.flagFunctions.flagsOf!, this.#flagKind(), ...sources)
   }
   override routine(name: string, ...args: Operandish[]): Expr {
-    if (name !== 'replaceCf' && name !== 'replaceCfOf') return super.routine(name, ...args)
-    this.#replaceCarry(
-      this.coerce(args[0]!, 'i32'),
-      name === 'replaceCf' ? this.flag('O') : this.coerce(args[1]!, 'i32'),
-    )
-    return this.i32(0)
+    const arg = (i: number, type: 'i32' | 'i64') => this.coerce(args[i]!, type)
+    switch (name) {
+      case 'replaceCf':
+      case 'replaceCfOf':
+        this.#replaceCarry(arg(0, 'i32'), name === 'replaceCf' ? this.flag('O') : arg(1, 'i32'))
+        return this.i32(0)
+      // In place: what only the flags want of a product is not computed unless they are read.
+      case 'mulHighU':
+        return highProduct(arg(0, 'i64'), arg(1, 'i64'))
+      case 'mulHighS':
+        return highProductSigned(arg(0, 'i64'), arg(1, 'i64'))
+      case 'divide128':
+        return this.choose(
+          'i64',
+          arg(0, 'i64').eqz().likely(),
+          () => arg(1, 'i64').divU(arg(2, 'i64')),
+          () => super.routine(name, ...args),
+        )
+      default:
+        return super.routine(name, ...args)
+    }
   }
   /** CF and OF change, the other flags stay. */
   #replaceCarry(carry: Expr, overflow: Expr): void {

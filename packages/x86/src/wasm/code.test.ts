@@ -92,6 +92,16 @@ describe('code builder', () => {
     })
     assert.equal(f(0x7ff00001), 0)
   })
+  it('sees that what is subtracted from itself, or read twice, leaves zero', () => {
+    const f = compile(1, (c) => {
+      const twice = () => c.param(0).extendU().add(5).wrap()
+      const [a, b] = [twice(), twice()]
+      assert.equal(a.xor(a).isConstant, true)
+      assert.equal(a.sub(c.param(0)).isConstant, false)
+      c.return(a.xor(b).add(a.sub(c.param(0))))
+    })
+    assert.equal(f(7), 5)
+  })
   it('encodes constants of every width', () => {
     const f = compile(0, (c) => {
       const wide = c.i64(0x8000000000000000n).shrU(32).wrap()

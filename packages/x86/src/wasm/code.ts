@@ -646,6 +646,7 @@ const COMMUTATIVE: ReadonlySet<string> = new Set(['add', 'mul', 'and', 'or', 'xo
 const isInteger = (expr: Expr): boolean => expr.type === 'i32' || expr.type === 'i64'
 
 function foldBinary(code: Code, name: keyof typeof BINARY, a: Expr, b: Expr): Expr | undefined {
+  if ((name === 'xor' || name === 'sub') && isInteger(a) && isSame(a, b)) return code.zero(a.type)
   if (!b.isConstant || !isInteger(b)) return undefined
   if (a.isConstant) return foldConstants(code, name, a, b)
   if (b.immediate === 0 || b.immediate === 0n) {
@@ -666,6 +667,15 @@ function foldBinary(code: Code, name: keyof typeof BINARY, a: Expr, b: Expr): Ex
     return Number.isSafeInteger(sum) ? a.args[0]!.add(sum) : undefined
   }
   return undefined
+}
+
+/** Whether both are the same value, as far as that is seen at a glance: a register read twice. */
+function isSame(a: Expr, b: Expr, depth = 2): boolean {
+  if (a === b) return true
+  if (a.isConstant && b.isConstant) return isInteger(a) && a.type === b.type && a.immediate === b.immediate
+  if (depth === 0 || a.kind !== K.pure || b.kind !== K.pure) return false
+  if (a.opcode !== b.opcode || a.immediate !== b.immediate || a.extra !== b.extra) return false
+  return a.args.every((arg, i) => isSame(arg, b.args[i]!, depth - 1))
 }
 
 const ZERO_IS_NEUTRAL: ReadonlySet<string> = new Set(['add', 'sub', 'or', 'xor', 'shl', 'shrU', 'shrS'])
