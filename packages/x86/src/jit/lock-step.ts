@@ -47,6 +47,7 @@ const PRIVATE: readonly (readonly [number, number])[] = [
   [L.CURRENT_UOP, 4],
   [L.BUDGET, 4],
   [L.FAULT_NOTE, 4],
+  [L.MISSED_TAG, 8],
   [L.REPEAT_SPENT, 4],
   [L.FAULT_ERROR, 4],
   [L.FAULT_ADDRESS, 8],

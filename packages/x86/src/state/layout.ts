@@ -63,6 +63,8 @@ export const FAULT_ADDRESS = slot(8)
 /** Where recompiled code faults: instructions to charge, and in the upper bits the page, in pages of 4 KiB from the region's base. */
 export const FAULT_NOTE = slot(4)
 export const FAULT_NOTE_PAGE = 12
+/** The tag that an access of memory found in the TLB instead of its own; nobody reads it. */
+export const MISSED_TAG = slot(8)
 
 export const CPL = slot(4)
 /** 2, 4 or 8: code segment's default operand size in bytes; 8 in 64-bit mode. */

@@ -257,6 +257,12 @@ export class Expr {
   wrap(): Expr {
     return this.#convert('wrap')
   }
+  /** The same of an i64 that is wanted whole as well, so that computing it again with 32 bits would be more work. */
+  lowHalf(): Expr {
+    const isExtended = isPure(this, CONVERT.extendU[2]) || isPure(this, CONVERT.extendS[2])
+    if (this.isConstant || isExtended) return this.wrap()
+    return this.code.pure('i32', CONVERT.wrap[2], [this])
+  }
   /** i32 to i64, sign-extended. */
   extendS(): Expr {
     return this.#convert('extendS')

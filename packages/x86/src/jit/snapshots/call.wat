@@ -8,7 +8,7 @@
 ;   0e  ret
 ; The last region made of it: small, from 07.
 (func (param i32 i32) (result i32)
-  (local i32*8 i64*18)
+  (local i32*8 i64*19)
   (if (i64.gt_u (i64.add (local.tee $16 (i64.load ripBase)) (i64 0x7ffe00000000)) (i64 0xfffc00000000))
     (return_call_indirect (i32 uop+0x250) $1 $handler)
   )
@@ -50,19 +50,19 @@
           (if (i32.eqz (i32.eqz $22))
             (local.set $11 (i64.extend_u_i32 $22))
             (local.set $21 (i64.add $3 (i64 7)))
-            (local.set $20 $12)
+            (local.set $19 (i64.add (local.tee $20 $12) (i64 -8)))
             (if
               (i64.eq
-                (i64.load +0x8
-                  (local.tee $17
-                    (i32.add
-                      $13
-                      (i32.and (i32.shr_u (i32.add (i32.wrap_i64 $20) (i32 -8)) (i32 7)) (i32 0x7fe0)))))
+                (local.tee $23
+                  (i64.load +0x8
+                    (local.tee $17
+                      (i32.add $13 (i32.and (i32.shr_u (i32.wrap_i64 $19) (i32 7)) (i32 0x7fe0))))))
                 (i64.and (i64.add $20 (i64 -1)) (i64 -0x1000)))
               (local.set $17 (i32.load +0x10 $17))
-              (i64.store $ram (i32.add (i32.add (i32.wrap_i64 $20) (i32 -8)) $17) $21)
+              (i64.store $ram (i32.add (i32.wrap_i64 $19) $17) $21)
             else
-              (call $slowStore (i64.add $20 (i64 -8)) $21 (i32 264) (i32 place+0x28010))
+              (i64.store MISSED_TAG $23)
+              (call $slowStore $19 $21 (i32 264) (i32 place+0x28010))
               (i32.store FAULT_NOTE (i32 3))
               (br_if @4 (i32.load FAULT))
             )
@@ -74,15 +74,15 @@
             (block @6
               (if
                 (i64.eq
-                  (i64.load
-                    (local.tee $22
-                      (i32.add
-                        $13
-                        (i32.and (i32.shr_u (i32.add (i32.wrap_i64 $20) (i32 -8)) (i32 7)) (i32 0x7fe0)))))
+                  (local.tee $25
+                    (i64.load
+                      (local.tee $22
+                        (i32.add $13 (i32.and (i32.shr_u (i32.wrap_i64 $21) (i32 7)) (i32 0x7fe0))))))
                   (i64.and (i64.add $20 (i64 -1)) (i64 -0x1000)))
                 (local.set $22 (i32.load +0x10 $22))
-                (local.set $15 (i64.load $ram (i32.add (i32.add (i32.wrap_i64 $20) (i32 -8)) $22)))
+                (local.set $15 (i64.load $ram (i32.add (i32.wrap_i64 $21) $22)))
               else
+                (i64.store MISSED_TAG $25)
                 (local.set $15 (call $slowLoad $21 (i32 264) (i32 place+0x8070)))
                 (i32.store FAULT_NOTE (i32 5))
                 (br_if @6 (i32.load FAULT))
@@ -197,9 +197,9 @@
     (return_call $dispatch $2)
   )
   (local.set $22 (i32.and $17 (i32 -2)))
-  (local.set $26 $2)
-  (local.set $27 (i32.load EXIT_REQUEST))
-  (if (i32.and (i32.le_s (i32.or $26 $27) (i32 0)) (i32.eq $17 $22))
+  (local.set $27 $2)
+  (local.set $28 (i32.load EXIT_REQUEST))
+  (if (i32.and (i32.le_s (i32.or $27 $28) (i32 0)) (i32.eq $17 $22))
     (local.set $18 (i64.load16_u +0x2 $22))
     (local.set $16 $3)
     (local.set $23 $4)
@@ -209,6 +209,6 @@
     (return (i32 0))
   )
   (local.set $17 (i32.load16_u $22))
-  (local.set $27 $2)
-  (return_call_indirect $22 $27 $17)
+  (local.set $28 $2)
+  (return_call_indirect $22 $28 $17)
 )

@@ -67,12 +67,14 @@
         (local.set $21 $7)
         (if
           (i64.eq
-            (i64.load
-              (local.tee $20 (i32.add $9 (i32.and (i32.shr_u (i32.wrap_i64 $21) (i32 7)) (i32 0x7fe0)))))
+            (local.tee $24
+              (i64.load
+                (local.tee $20 (i32.add $9 (i32.and (i32.shr_u (i32.wrap_i64 $21) (i32 7)) (i32 0x7fe0))))))
             (i64.and (i64.add $21 (i64 15)) (i64 -0x1000)))
           (local.set $20 (i32.load +0x10 $20))
           (local.set $8 (v128.load $ram (i32.add (i32.wrap_i64 $21) $20)))
         else
+          (i64.store MISSED_TAG $24)
           (local.set $8 (call $slowLoad128 $21 (i32 place+0x20000)))
           (i32.store FAULT_NOTE (i32 0))
           (br_if @2 (i32.load FAULT))
@@ -81,12 +83,14 @@
         (local.set $24 $11)
         (if
           (i64.eq
-            (i64.load
-              (local.tee $20 (i32.add $9 (i32.and (i32.shr_u (i32.wrap_i64 $24) (i32 7)) (i32 0x7fe0)))))
+            (local.tee $25
+              (i64.load
+                (local.tee $20 (i32.add $9 (i32.and (i32.shr_u (i32.wrap_i64 $24) (i32 7)) (i32 0x7fe0))))))
             (i64.and (i64.add $24 (i64 15)) (i64 -0x1000)))
           (local.set $20 (i32.load +0x10 $20))
           (local.set $12 (v128.load $ram (i32.add (i32.wrap_i64 $24) $20)))
         else
+          (i64.store MISSED_TAG $25)
           (local.set $12 (call $slowLoad128 $24 (i32 place+0x20020)))
           (i32.store FAULT_NOTE (i32 1))
           (br_if @2 (i32.load FAULT))

@@ -38,12 +38,14 @@
         (local.set $17 $6)
         (if
           (i64.eq
-            (i64.load
-              (local.tee $18 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $17) (i32 7)) (i32 0x7fe0)))))
+            (local.tee $19
+              (i64.load
+                (local.tee $18 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $17) (i32 7)) (i32 0x7fe0))))))
             (i64.and $17 (i64 -0x1000)))
           (local.set $18 (i32.load +0x10 $18))
           (local.set $7 (i64.load8_s $ram (i32.add (i32.wrap_i64 $17) $18)))
         else
+          (i64.store MISSED_TAG $19)
           (local.set $7 (i64.extend8_s (call $slowLoad $17 (i32 1) (i32 place+0x10000))))
           (i32.store FAULT_NOTE (i32 0))
           (br_if @2 (i32.load FAULT))
@@ -54,12 +56,14 @@
         (local.set $20 $10)
         (if
           (i64.eq
-            (i64.load +0x8
-              (local.tee $18 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $20) (i32 7)) (i32 0x7fe0)))))
+            (local.tee $21
+              (i64.load +0x8
+                (local.tee $18 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $20) (i32 7)) (i32 0x7fe0))))))
             (i64.and $20 (i64 -0x1000)))
           (local.set $18 (i32.load +0x10 $18))
           (i64.store8 $ram (i32.add (i32.wrap_i64 $20) $18) $19)
         else
+          (i64.store MISSED_TAG $21)
           (call $slowStore $20 $19 (i32 1) (i32 place+0x10010))
           (i32.store FAULT_NOTE (i32 1))
           (br_if @2 (i32.load FAULT))
@@ -112,12 +116,14 @@
           )
           (if
             (i64.eq
-              (i64.load
-                (local.tee $24 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $20) (i32 7)) (i32 0x7fe0)))))
+              (local.tee $21
+                (i64.load
+                  (local.tee $24 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $20) (i32 7)) (i32 0x7fe0))))))
               (i64.and $20 (i64 -0x1000)))
             (local.set $24 (i32.load +0x10 $24))
             (local.set $16 (i64.load8_u $ram (i32.add (i32.wrap_i64 $20) $24)))
           else
+            (i64.store MISSED_TAG $21)
             (local.set $16 (call $slowLoad $20 (i32 1) (i32 place+0x20078)))
             (i32.store FAULT_NOTE (i32 6))
             (br_if @4 (i32.load FAULT))

@@ -32,28 +32,27 @@
       (loop @3
         (local.set $14 $6)
         (local.set $16 $7)
-        (local.set $17 (i64.add $14 $16))
+        (local.set $14 (i64.add $14 $16))
         (if
           (i64.eq
-            (i64.load
-              (local.tee $15
-                (i32.add
-                  $9
-                  (i32.and (i32.shr_u (i32.add (i32.wrap_i64 $14) (i32.wrap_i64 $16)) (i32 7)) (i32 0x7fe0)))))
-            (i64.and $17 (i64 -0x1000)))
+            (local.tee $17
+              (i64.load
+                (local.tee $15 (i32.add $9 (i32.and (i32.shr_u (i32.wrap_i64 $14) (i32 7)) (i32 0x7fe0))))))
+            (i64.and $14 (i64 -0x1000)))
           (local.set $15 (i32.load +0x10 $15))
-          (local.set $8 (i64.load8_s $ram (i32.add (i32.add (i32.wrap_i64 $14) (i32.wrap_i64 $16)) $15)))
+          (local.set $8 (i64.load8_s $ram (i32.add (i32.wrap_i64 $14) $15)))
         else
-          (local.set $8 (i64.extend8_s (call $slowLoad $17 (i32 1) (i32 place+0x20000))))
+          (i64.store MISSED_TAG $17)
+          (local.set $8 (i64.extend8_s (call $slowLoad $14 (i32 1) (i32 place+0x20000))))
           (i32.store FAULT_NOTE (i32 0))
           (br_if @2 (i32.load FAULT))
         )
-        (if (i64.eqz (local.tee $14 (i64.extend8_s (local.tee $17 $8))))
+        (if (i64.eqz (local.tee $17 (i64.extend8_s (local.tee $14 $8))))
           (local.set $18 $3)
           (local.set $10 (i32 1))
-          (local.set $11 $17)
+          (local.set $11 $14)
           (local.set $12 (i64 0))
-          (local.set $13 $14)
+          (local.set $13 $17)
           (local.set $2 (i32.sub $2 (i32 2)))
           (i64.store RIP (i64.add $18 (i64 11)))
           (local.set $5 (i32 0))
@@ -63,7 +62,7 @@
         (local.set $10 (i32 2))
         (local.set $11
           (i64.or
-            (i64.or (i64.extend_u_i32 (i64.lt_u $17 (i64 0))) (i64.and (i64.xor $16 $18) (i64 16)))
+            (i64.or (i64.extend_u_i32 (i64.lt_u $14 (i64 0))) (i64.and (i64.xor $16 $18) (i64 16)))
             (i64.shl (i64.shr_u (i64.and (i64.xor $16 (i64 -1)) $18) (i64 63)) (i64 11))))
         (local.set $13 $18)
         (local.set $2 (i32.sub $2 (i32 4)))
@@ -95,8 +94,8 @@
   )
   (local.set $18 $3)
   (local.set $16 $4)
-  (local.set $17 $7)
-  (i64.store rax $17)
+  (local.set $14 $7)
+  (i64.store rax $14)
   (i64.store ripBase (i64.add $18 $16))
   (local.set $19 $10)
   (i32.store FLAG_KIND $19)
@@ -128,8 +127,8 @@
   (if (i32.and (i32.le_s (i32.or $20 $21) (i32 0)) (i32.eq $19 $15))
     (local.set $16 (i64.load16_u +0x2 $15))
     (local.set $18 $3)
-    (local.set $17 $4)
-    (i64.store RIP (i64.add (i64.add $18 $17) (i64.and $16 (i64 0xfff))))
+    (local.set $14 $4)
+    (i64.store RIP (i64.add (i64.add $18 $14) (i64.and $16 (i64 0xfff))))
     (local.set $19 $2)
     (i32.store BUDGET $19)
     (return (i32 0))

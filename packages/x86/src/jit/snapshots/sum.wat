@@ -34,12 +34,14 @@
         (local.set $15 $6)
         (if
           (i64.eq
-            (i64.load
-              (local.tee $16 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $15) (i32 7)) (i32 0x7fe0)))))
+            (local.tee $17
+              (i64.load
+                (local.tee $16 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $15) (i32 7)) (i32 0x7fe0))))))
             (i64.and (i64.add $15 (i64 3)) (i64 -0x1000)))
           (local.set $16 (i32.load +0x10 $16))
           (local.set $7 (i64.load32_s $ram (i32.add (i32.wrap_i64 $15) $16)))
         else
+          (i64.store MISSED_TAG $17)
           (local.set $7 (i64.extend32_s (call $slowLoad $15 (i32 4) (i32 place+0x10000))))
           (i32.store FAULT_NOTE (i32 0))
           (br_if @2 (i32.load FAULT))
