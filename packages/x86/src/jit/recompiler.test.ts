@@ -828,6 +828,58 @@ describe('recompiled code in 64-bit mode', () => {
     const where = code.addressOf('again') + 3
     assert.deepEqual([vector, errorCode, address, rip], [14, 2, '400000', where.toString(16)])
   })
+  it('faults at the head of a loop to which two ways lead', () => {
+    const code = rounds(40).raw(0x48, 0xbe).word(DATA).word(0).label('start').mov(EDX, 30)
+    // test cl, 1; jz; add edx, 5
+    code.raw(0xf6, 0xc1, 1).jumpIf(CC.z, 'head').aluWith(ALU.add, EDX, 5)
+    // mov eax, [rsi]; add ebx, eax; sub edx, 1
+    code.label('head').raw(0x8b, 0x06, 0x01, 0xc3, 0x83, 0xea, 1).jumpIf(CC.nz, 'head')
+    code.loop(ECX, 'start').raw(0x48, 0xbe).word(0x400000).word(0).mov(ECX, 3).jump('start')
+    engines.agree(program(code, { state: LONG, ram: longTables([]), fault: () => false }))
+  })
+  it('faults at a loop’s head with the flags that the round before left', () => {
+    const setters: Record<string, readonly number[]> = {
+      'add rsi, 0': [0x48, 0x83, 0xc6, 0],
+      'cmp esi, 0x3ffff8': [0x81, 0xfe, 0xf8, 0xff, 0x3f, 0],
+      'sub edx, esi': [0x29, 0xf2],
+      'sub rdx, rsi': [0x48, 0x29, 0xf2],
+      'add edx, esi': [0x01, 0xf2],
+      'add rdx, rsi': [0x48, 0x01, 0xf2],
+      'add rdx, -1': [0x48, 0x83, 0xc2, 0xff],
+      'add edx, edx': [0x01, 0xd2],
+      'sub edx, 7': [0x83, 0xea, 7],
+      'cmp eax, edx': [0x39, 0xd0],
+      'cmp rdx, 0': [0x48, 0x83, 0xfa, 0],
+      'cmp dl, 7': [0x80, 0xfa, 7],
+      'cmp dx, si': [0x66, 0x39, 0xf2],
+      'sub dl, 7': [0x80, 0xea, 7],
+      'test edx, esi': [0x85, 0xf2],
+      'and edx, esi': [0x21, 0xf2],
+      'xor edx, edx': [0x31, 0xd2],
+      'neg edx': [0xf7, 0xda],
+      'inc edx': [0xff, 0xc2],
+      'adc edx, esi': [0x11, 0xf2],
+      'shl edx, 3': [0xc1, 0xe2, 3],
+      'cmp ebx, [rsi - 4]': [0x3b, 0x5e, 0xfc],
+      'sub [rsi - 4], edx': [0x29, 0x56, 0xfc],
+      'imul edx, esi': [0x0f, 0xaf, 0xd6],
+    }
+    const heads = {
+      'mov eax, [rsi]': [0x8b, 0x06],
+      'mov edx, 0x89abcdef; mov eax, [rsi]': [0xba, 0xef, 0xcd, 0xab, 0x89, 0x8b, 0x06],
+      'mov eax, [rsi]; mov edx, [rsi + 4]': [0x8b, 0x06, 0x8b, 0x56, 0x04],
+    }
+    for (const [head, bytes] of Object.entries(heads))
+      for (const [setter, set] of Object.entries(setters)) {
+        const code = new MachineCode(CODE).raw(0x48, 0xbe).word(0x3ff800).word(0).mov(EDX, 0x7ffff123)
+        code.label('again').raw(...bytes)
+        // add ebx, eax; add rsi, 4
+        code.raw(0x01, 0xc3, 0x48, 0x83, 0xc6, 4, ...set).jump('again')
+        const ram = longTables([])
+        const { faults } = engines.agree(program(code, { state: LONG, ram, fault: () => false }))
+        assert.equal(faults[0]!.address, '400000', `${head} ... ${setter}`)
+      }
+  })
 })
 
 /** Programs that do at random all that the tests above do, one by one. */

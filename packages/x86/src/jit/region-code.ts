@@ -31,12 +31,15 @@ import {
   type Variable,
 } from '../wasm/code.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
+import { type FlagNeed, LIVE, type Recipe, recipeOf, type Source } from './flag-recipes.ts'
 import { commonFloats, FloatFacts, type FloatKnowledge, type Wishes } from './float-facts.ts'
 import type { FloatMode, Plan } from './plan.ts'
 
 /** Registers and slots of 8 bytes, then vectors of 16 bytes (XMM, and the upper halves of YMM). */
 const SLOTS = 22
 const VECTORS = 32
+/** The slots that are general registers come first. */
+const GPRS = 16
 
 /** Where control goes when it leaves a block; the region decides how. */
 export interface Edges {
@@ -55,6 +58,8 @@ interface Flags {
   readonly result: Expr | undefined
   /** The locals hold the same. */
   readonly kept: boolean
+  /** Nobody reads them, and a fault finds them by a recipe (flag-recipes.ts). */
+  readonly lost?: boolean | undefined
   /** After a comparison of floats: the relations that the flags tell. */
   readonly order?: Order | undefined
 }
@@ -64,6 +69,7 @@ interface Order {
 }
 
 const KEPT: Flags = { kind: undefined, a: undefined, b: undefined, result: undefined, kept: true }
+const LOST: Flags = { ...KEPT, kept: false, lost: true }
 
 /** What is known at a point of the code. */
 export interface Knowledge {
@@ -135,6 +141,12 @@ export class RegionCode extends Handler {
   readonly #epochs: Epoch[] = []
   #tlbBase: Variable | undefined
   readonly #faultLabel = new Label()
+  /** Where faults go that find the flags lost. */
+  readonly #lostLabel = new Label()
+  /** The recipes, by what they say; `recipe` holds a number from 1, or 0 where the flags are in their locals. */
+  readonly #recipes = new Map<string, Recipe>()
+  #recipe: Variable | undefined
+  #scan: { live: boolean; faults: boolean; clobbered: Set<number> } | undefined
   readonly #leaveLabel = new Label()
   readonly #leaveUop: Variable
   #uop: Expr
@@ -196,8 +208,13 @@ export class RegionCode extends Handler {
   #body(body: () => void): void {
     const leave = this.nested(() => {
       const fault = this.nested(() => {
-        this.#budget.set(this.param(1))
-        body()
+        const lost = this.nested(() => {
+          this.#budget.set(this.param(1))
+          body()
+        })
+        if (!this.#recipe) return this.statement({ kind: 'group', body: lost })
+        this.statement({ kind: 'block', label: this.#lostLabel, body: lost })
+        this.#followRecipe(this.#recipe.get())
       })
       this.statement({ kind: 'block', label: this.#faultLabel, body: fault })
       const note = super.load('i32', this.i32(0), L.FAULT_NOTE)
@@ -342,8 +359,9 @@ export class RegionCode extends Handler {
     this.#ended = false
   }
   /** The same where `known` has been made sure of; notes what else would be wished to be known of floats. */
-  forgetMost(known: Wishes, wished: Wishes): void {
+  forgetMost(known: Wishes, wished: Wishes, need: FlagNeed): void {
     this.forget()
+    if (!need.live) this.#flags = LOST
     this.#floats.begin(known, wished)
   }
   /** Makes sure of wishes on the way to an offset; leaves where they do not hold. */
@@ -368,9 +386,16 @@ export class RegionCode extends Handler {
   /** Brings flags and budget into their locals. */
   settle(): void {
     this.#keepFlags()
-    this.#chargeNow()
+    this.charge()
   }
-  #chargeNow(): void {
+  /** The same on the way to where paths meet. */
+  settleFor({ live, faults, clobbered }: FlagNeed): void {
+    this.charge()
+    if (live) this.#keepFlags()
+    else if (faults) this.#noteRecipe(clobbered)
+  }
+  /** Brings the budget into its local. */
+  charge(): void {
     if (this.#charged === 0) return
     this.#budget.set(this.#budget.get().sub(this.#charged))
     this.#charged = 0
@@ -687,10 +712,19 @@ export class RegionCode extends Handler {
     }
     return this.#flagVariables
   }
+  /** Flags are read. */
+  #need(): void {
+    if (!this.#flags.lost) return
+    if (!this.#scan) throw new Error('Invariant broken: flags are read that are lost')
+    this.#scan.live = true
+    this.#flags = KEPT
+  }
   #flagKind(): Expr {
+    this.#need()
     return this.#flags.kind === undefined ? this.#flagLocals().kind.get() : this.i32(this.#flags.kind)
   }
   #flagSource(name: 'a' | 'b' | 'result'): Expr {
+    this.#need()
     this.#tellOrder()
     const known = this.#flags[name]
     if (known) return known
@@ -700,6 +734,7 @@ export class RegionCode extends Handler {
   }
   /** Writes the flags' sources to their locals, unless they are there. */
   #keepFlags(): void {
+    this.#need()
     if (this.#flags.kept) return
     this.#tellOrder()
     const { kind, a, b, result } = this.#flags
@@ -710,6 +745,58 @@ export class RegionCode extends Handler {
     if (b) locals.b.set(b)
     if (result) locals.result.set(result)
     this.#flags = { ...this.#flags, kept: true }
+  }
+
+  // ---- flags that only faults want ----
+
+  /**
+   * What of the flags is wanted where nothing but `forget` came before: `build` builds what comes there, an instruction at a time,
+   * until it is told that this is known. The code is thrown away.
+   */
+  flagNeed(build: (isKnown: () => boolean) => void): FlagNeed {
+    const scan = { live: false, faults: false, clobbered: new Set<number>() }
+    this.#scan = scan
+    this.#flags = LOST
+    build(() => scan.live || !this.#flags.lost)
+    return this.#flags.lost ? LIVE : scan
+  }
+  #noteRecipe(clobbered: ReadonlySet<number>): void {
+    const { kind, kept, order } = this.#flags
+    this.#recipe ??= this.variable('i32')
+    if (kept || order || kind === undefined) {
+      this.#keepFlags()
+      return this.#recipe.set(0)
+    }
+    const registers = this.#slots
+      .slice(0, GPRS)
+      .map((value, slot) => (clobbered.has(slot) ? undefined : value))
+    const recipe = recipeOf({ ...this.#flags, kind }, registers)
+    for (const [name, { from }] of recipe.sources) {
+      const value = this.#flags[name]
+      if (from === 'local' && value) this.#flagLocals()[name].set(value)
+    }
+    const key = JSON.stringify(recipe, (_, value) => (typeof value === 'bigint' ? `${value}` : value))
+    this.#recipes.set(key, recipe)
+    this.#flagsWritten = true
+    this.#recipe.set([...this.#recipes.keys()].indexOf(key) + 1)
+  }
+  #followRecipe(number: Expr): void {
+    const locals = this.#flagLocals()
+    for (const [i, { kind, sources }] of [...this.#recipes.values()].entries()) {
+      super.if(number.eq(i + 1), () => {
+        locals.kind.set(kind)
+        for (const [name, source] of sources)
+          if (source.from !== 'local') locals[name].set(this.#made(source, name))
+      })
+    }
+  }
+  #made(source: Exclude<Source, { from: 'local' }>, name: 'a' | 'b' | 'result'): Expr {
+    if (source.from === 'constant') return this.i64(source.value)
+    const extended = (value: Expr) => this.signExtend(value, source.bits / 8)
+    if (source.from === 'register') return extended(this.#slotVariable(source.register).get())
+    const { a, b, result } = this.#flagLocals()
+    const other = (name === 'result' ? a : result).get()
+    return extended(source.from === 'sum' ? other.add(b.get()) : other.sub(b.get()))
   }
 
   override flag(name: 'C' | 'O' | 'S' | 'Z' | 'P' | 'A'): Expr {
@@ -836,7 +923,7 @@ export class RegionCode extends Handler {
       this.restore(arm.known)
       const settle = this.nested(() => {
         if (differ) this.#keepFlags()
-        if (yes.known.charged !== no.known.charged) this.#chargeNow()
+        if (yes.known.charged !== no.known.charged) this.charge()
       })
       arm.statements.push(...settle)
     }
@@ -954,7 +1041,15 @@ export class RegionCode extends Handler {
     return (this.#charged - 1) | (this.#page << L.FAULT_NOTE_PAGE)
   }
   #faultTarget(): Label {
+    if (this.#flags.lost) return this.#lostTarget()
     return this.#flags.kept ? this.#faultLabel : this.#epochLabel()
+  }
+  #lostTarget(): Label {
+    if (this.#scan) {
+      this.#scan.faults = true
+      for (const slot of this.#slotsWritten) this.#scan.clobbered.add(slot)
+    }
+    return this.#lostLabel
   }
   /** Leaves an instruction that has changed nothing yet to the interpreter. */
   #leaveUndone(): void {
@@ -971,7 +1066,7 @@ export class RegionCode extends Handler {
    * fault that finds them so leaves by its end. Only where control does not fall off the end of the statements.
    */
   openEpoch(): void {
-    if (this.#flags.kept || this.#epochs.at(-1)?.flags === this.#flags) return
+    if (this.#flags.kept || this.#flags.lost || this.#epochs.at(-1)?.flags === this.#flags) return
     this.#epochs.push({ ...this.here(), flags: this.#flags, label: new Label(), used: false })
   }
   #epochLabel(): Label {

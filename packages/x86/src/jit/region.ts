@@ -4,6 +4,7 @@ import type { HandlerSource } from '../interpreter/build.ts'
 import * as L from '../state/layout.ts'
 import { type Expr, Label } from '../wasm/code.ts'
 import type { Instruction } from './blocks.ts'
+import type { FlagNeed } from './flag-recipes.ts'
 import { noWishes, type Wishes } from './float-facts.ts'
 import { type Shape, shapeOf } from './graph.ts'
 import { type Plan, pageOf } from './plan.ts'
@@ -11,6 +12,9 @@ import { type Edges, RegionCode, type RegionInputs } from './region-code.ts'
 
 /** Return addresses that a return is compared with, at most. */
 const MAX_RETURN_SITES = 64
+
+/** For code that is thrown away. */
+const NOWHERE: Edges = { goTo: () => {}, goToRip: () => {} }
 
 /** Builds a region's function; `sources` by the handlers' numbers. */
 export function buildRegion(
@@ -40,6 +44,9 @@ class RegionBuilder implements Edges {
   /** What nodes where paths meet want to be known of floats, and what is made sure of on the way to them. */
   readonly wishes = new Map<number, Wishes>()
   readonly #granted: ReadonlyMap<number, Wishes>
+  /** What nodes where paths meet want of the flags. */
+  readonly #flagNeeds = new Map<number, FlagNeed>()
+  readonly #inputs: Omit<RegionInputs, 'edges'>
 
   constructor(
     inputs: Omit<RegionInputs, 'edges'>,
@@ -50,6 +57,7 @@ class RegionBuilder implements Edges {
     this.#plan = plan
     this.#sources = sources
     this.#granted = granted
+    this.#inputs = inputs
     const { blocks } = plan
     for (const [i, block] of blocks.entries()) this.#nodes.set(block.at, i)
     this.#returnSites = this.#findReturnSites()
@@ -87,11 +95,13 @@ class RegionBuilder implements Edges {
   // ---- structure ----
 
   #tree(node: number): void {
-    const { blocks, isLoop } = this.#shape
+    const { blocks, isLoop, isMerge } = this.#shape
     const within = () => this.#within(node, blocks[node]!, 0)
     if (!isLoop[node]) return within()
-    this.#makeSure(node)
-    this.code.settle()
+    if (!isMerge[node]) {
+      this.#makeSure(node)
+      this.code.settleFor(this.#flagNeed(node))
+    }
     this.code.graphLoop((again) => {
       this.#loops.set(node, again)
       this.#forget(node)
@@ -102,7 +112,22 @@ class RegionBuilder implements Edges {
   #forget(node: number): void {
     const wished = this.wishes.get(node) ?? noWishes()
     if (node < this.#plan.blocks.length) this.wishes.set(node, wished)
-    this.code.forgetMost(this.#granted.get(node) ?? noWishes(), wished)
+    this.code.forgetMost(this.#granted.get(node) ?? noWishes(), wished, this.#flagNeed(node))
+  }
+  #flagNeed(node: number): FlagNeed {
+    const known = this.#flagNeeds.get(node) ?? this.#findFlagNeed(node)
+    this.#flagNeeds.set(node, known)
+    return known
+  }
+  #findFlagNeed(node: number): FlagNeed {
+    const { instructions } = this.#plan.blocks[node] ?? { instructions: [] }
+    const code = new RegionCode({ ...this.#inputs, used: new Set(), edges: NOWHERE })
+    return code.flagNeed((isKnown) => {
+      for (const instruction of instructions) {
+        if (isKnown() || instruction.flow !== 'next') return
+        this.#instruction(instruction, code)
+      }
+    })
   }
   /** Control is about to come to where paths meet. */
   #makeSure(node: number): void {
@@ -129,15 +154,14 @@ class RegionBuilder implements Edges {
       if (instruction.flow === 'interpret') {
         return code.leaveTo(instruction.first, pageOf(instruction.at), { branch: false })
       }
-      this.#instruction(instruction)
+      this.#instruction(instruction, code)
       if (code.ended) return
     }
     if (block.next !== undefined) this.goTo(code, block.next, { branch: false })
   }
 
-  #instruction(instruction: Instruction): void {
+  #instruction(instruction: Instruction, code: RegionCode): void {
     const { handler, own, first, at } = instruction
-    const { code } = this
     const { copies } = this.#plan
     const { entry, variant, operands } = this.#sources[handler]!
     code.openEpoch()
@@ -204,10 +228,11 @@ class RegionBuilder implements Edges {
     const isBack = position[to]! <= position[from]!
     if (isBack || isMerge[to]) {
       this.#makeSure(to)
-      code.settle()
+      code.charge()
+      if (isBack && at !== undefined) code.if(code.isSpent().unlikely(), () => code.leaveToOffset(at))
+      code.settleFor(this.#flagNeed(to))
     }
     if (isBack) {
-      if (at !== undefined) code.if(code.isSpent(), () => code.leaveToOffset(at))
       return code.graphBranch(this.#loops.get(to)!)
     }
     if (isMerge[to]) return code.graphBranch(this.#ends.get(to)!)

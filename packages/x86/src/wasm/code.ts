@@ -659,6 +659,7 @@ function foldBinary(code: Code, name: keyof typeof BINARY, a: Expr, b: Expr): Ex
     if (ZERO_IS_NEUTRAL.has(name)) return a
     if (name === 'and' || name === 'mul') return code.coerce(0, a.type)
   }
+  if (name === 'and' && Number(b.immediate) === -1) return a
   if (a.type !== 'i64') return undefined
   if (name === 'and' && Number(b.immediate) === 0xffffffff) return zeroExtended(code, a)
   const shift = Number(b.immediate)
@@ -744,6 +745,27 @@ function low32(code: Code, x: Expr, depth = 4): Expr {
 function isSigned32(x: Expr): boolean {
   if (x.isConstant) return Number(x.immediate) === (Number(x.immediate) | 0)
   return x.kind === K.pure && (x.opcode === UNARY.extend32S.i64 || x.opcode === CONVERT.extendS[2])
+}
+
+/** How many low bits say all, by the extension that made a value. */
+export function signBits(x: Expr): 8 | 16 | 32 | 64 {
+  if (isSigned32(x)) return 32
+  if (isPure(x, UNARY.extend16S.i64)) return 16
+  return isPure(x, UNARY.extend8S.i64) ? 8 : 64
+}
+/** Whether `x` is seen to be the sign-extended low `bits` of `y`. */
+export function isSignExtended(x: Expr, y: Expr, bits: 8 | 16 | 32 | 64): boolean {
+  if (bits === 64) return isSame(x, y)
+  if (x.kind !== K.pure || signBits(x) !== bits) return false
+  return bits === 32 ? isSame(source32(x), source32(y)) : isSame(x.args[0]!, y)
+}
+/** What has the same low 32 bits. */
+function source32(x: Expr): Expr {
+  const isMasked =
+    isPure(x, BINARY.and.i64) && x.args[1]!.isConstant && Number(x.args[1]!.immediate) === 0xffffffff
+  return isMasked || isPure(x, CONVERT.wrap[2]) || (x.kind === K.pure && isExtension(x))
+    ? source32(x.args[0]!)
+    : x
 }
 
 function foldCompare(code: Code, name: keyof typeof COMPARE, a: Expr, b: Expr): Expr | undefined {
