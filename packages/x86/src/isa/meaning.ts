@@ -81,7 +81,19 @@ const LOAD_UNSIGNED: Record<number, LoadKind> = { 1: 'i64_8u', 2: 'i64_16u', 4: 
 const STORE_KIND: Record<number, StoreKind> = { 1: 'i64_8', 2: 'i64_16', 4: 'i64_32', 8: 'i64' }
 const RAM = 1
 
-type Access = 'read' | 'write'
+export type Access = 'read' | 'write'
+
+/** The page of RAM to which another access has been. */
+export interface Window {
+  /** Nonzero (i32) where this access lies in it, and then its host offset. */
+  readonly isInside: Expr
+  readonly host: Expr
+}
+/** Is told where an access went; `undefined` on the way of a miss. */
+export interface WindowMaker {
+  went(host: Expr | undefined): void
+  done(): void
+}
 
 /** A memory access in two steps: the write is checked when the operand is read. */
 interface PendingWrite {
@@ -409,19 +421,37 @@ export abstract class Meaning extends Code {
     return tag.eq(last.and(-4096)).likely()
   }
 
+  /** Where an access with the same base has been before: then no look into the TLB is needed. */
+  protected windowFor(_access: Access, _address: Expr, _size: number): Window | undefined {
+    return undefined
+  }
+  /** For accesses that come later. */
+  protected makeWindow(_access: Access, _address: Expr): WindowMaker | undefined {
+    return undefined
+  }
+
   /** Goes to `hit` with the host offset where the TLB translates the access, else to `miss`. */
   #access(access: Access, address: Expr, size: number, hit: (host: Expr) => void, miss: () => void): void {
+    const window = this.windowFor(access, address, size)
+    if (window) return this.if(window.isInside.likely(), () => hit(window.host), miss)
     const entry = this.#tlbEntry(address)
     const tag = this.#tlbTag(entry, access)
+    const maker = this.makeWindow(access, address)
     this.if(
       this.#isPage(tag, address, size),
-      () => hit(address.lowHalf().add(this.load('i32', entry, L.TLB_ADDEND))),
+      () => {
+        const host = address.lowHalf().add(this.load('i32', entry, L.TLB_ADDEND))
+        maker?.went(host)
+        hit(host)
+      },
       () => {
         // V8 makes a load that it joins with a comparison twice, unless it has another use: 10 % of `sieve`.
         this.setState('i64', L.MISSED_TAG, tag)
+        maker?.went(undefined)
         miss()
       },
     )
+    maker?.done()
   }
 
   /** Loads `size` bytes (1, 2, 4, 8) at a linear address. */

@@ -828,6 +828,37 @@ describe('recompiled code in 64-bit mode', () => {
     const where = code.addressOf('again') + 3
     assert.deepEqual([vector, errorCode, address, rip], [14, 2, '400000', where.toString(16)])
   })
+  it('faults in the second of two accesses with one base, at a page’s end and start', () => {
+    const bodies: Record<string, readonly number[]> = {
+      'add ebx, [rsi]; add rbx, [rsi + 8]': [0x03, 0x1e, 0x48, 0x03, 0x5e, 8],
+      'add ebx, [rsi]; add bl, [rsi + 4]': [0x03, 0x1e, 0x02, 0x5e, 4],
+      'add ebx, [rsi]; xor [rsi + 4], ebx': [0x03, 0x1e, 0x31, 0x5e, 4],
+      'mov [rsi], ebx; add ebx, [rsi + 3]': [0x89, 0x1e, 0x03, 0x5e, 3],
+      'mov [rsi], bl; mov [rsi + 1], bx; adc ebx, [rsi - 3]': [
+        0x88, 0x1e, 0x66, 0x89, 0x5e, 1, 0x13, 0x5e, 0xfd,
+      ],
+      'add [rsi + rcx * 4], ebx; mov [rsi + rcx * 4 + 12], rsi': [
+        0x01, 0x1c, 0x8e, 0x48, 0x89, 0x74, 0x8e, 12,
+      ],
+      'xchg rsp, rsi; push rbx; push rbx; pop rbx; xchg rsp, rsi': [
+        0x48, 0x87, 0xe6, 0x53, 0x53, 0x5b, 0x48, 0x87, 0xe6,
+      ],
+    }
+    for (const [name, bytes] of Object.entries(bodies))
+      for (const [start, step] of [
+        [0x3fe800, 4],
+        [0x3fe801, 3],
+      ] as const) {
+        const code = new MachineCode(CODE).raw(0x48, 0xbe).word(start).word(0).mov(EBX, 0x1234)
+        code
+          .label('again')
+          .raw(...bytes, 0x48, 0x83, 0xc6, step & 255)
+          .jump('again')
+        const ram = longTables([])
+        const { faults } = engines.agree(program(code, { state: LONG, ram, fault: () => false }))
+        assert.equal(faults[0]!.vector, 14, name)
+      }
+  })
   it('faults at the head of a loop to which two ways lead', () => {
     const code = rounds(40).raw(0x48, 0xbe).word(DATA).word(0).label('start').mov(EDX, 30)
     // test cl, 1; jz; add edx, 5

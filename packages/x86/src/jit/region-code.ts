@@ -7,7 +7,8 @@
  *
  *   registers   a local each; what it holds is tracked as an expression, so that the next reader needs no load of it
  *   flags       tracked as the four expressions that they come from (state/flags.ts); locals get them only where paths
- *               meet, where a fault or an exit can observe them, and nowhere else
+ *               meet and somebody reads them (flag-recipes.ts), where a fault or an exit can observe them, and nowhere else
+ *   memory      an access with a base that has been used before compares its offset in the page instead of a TLB tag
  *   exits       leave the body for a common tail that stores the registers that the region writes
  */
 import { Handler } from '../interpreter/handler.ts'
@@ -15,7 +16,7 @@ import { countEntry } from '../interpreter/heat.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
 import { isOrdinary, requireOrdinary, requirePlain, scalarFloats } from '../isa/float-lanes.ts'
 import { highProduct, highProductSigned } from '../isa/integer-routines.ts'
-import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
+import type { Access, Operand, Runtime, Variant, Window, WindowMaker } from '../isa/meaning.ts'
 import type { Speculation } from '../isa/speculation.ts'
 import { FAULT_SPECULATION } from '../mmu/access.ts'
 import { EXIT } from '../state/exits.ts'
@@ -25,9 +26,11 @@ import { EXCEPTION } from '../state/registers.ts'
 import {
   type Callable,
   type Expr,
+  isSame,
   Label,
   type Operandish,
   type Statement,
+  splitSum,
   type Variable,
 } from '../wasm/code.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
@@ -77,9 +80,27 @@ export interface Knowledge {
   readonly vectors: readonly (Expr | undefined)[]
   readonly flags: Flags
   readonly floats: FloatKnowledge
+  readonly windows: readonly PageWindow[]
   readonly charged: number
   readonly page: number
 }
+
+/**
+ * Where an access with an address of `base` plus `displacement` went. What it takes to remember that is put to the two ways of
+ * that access, hit and miss, when another one asks for it. It stays right as long as the region runs: no instruction in a region
+ * drops translations, and none decodes code.
+ */
+interface PageWindow {
+  readonly access: Access
+  readonly base: Expr
+  readonly displacement: number
+  readonly ways: { readonly host: Expr | undefined; readonly statements: Statement[] }[]
+  /** The offset in the page, or `NOWHERE`, and the host offset. */
+  remembered?: { readonly offset: Variable; readonly host: Variable }
+}
+const NOWHERE = 0x7fffffff
+/** How far apart two accesses may be: where they are on two pages the second one takes the slow path. */
+const WINDOW_REACH = 256
 
 /** The copy of a micro-op that is being built, and its page's offset from the region's base page. */
 export interface Place {
@@ -131,6 +152,7 @@ export class RegionCode extends Handler {
   #vectors: (Expr | undefined)[] = []
   #flags: Flags = KEPT
   readonly #floats = new FloatFacts(() => this.#leaveUndone())
+  #windows: readonly PageWindow[] = []
   #head = 0
   #charged = 0
   #page = 0
@@ -336,6 +358,7 @@ export class RegionCode extends Handler {
       vectors: [...this.#vectors],
       flags: this.#flags,
       floats: this.#floats.knowledge,
+      windows: this.#windows,
       charged: this.#charged,
       page: this.#page,
     }
@@ -345,6 +368,7 @@ export class RegionCode extends Handler {
     this.#vectors = [...known.vectors]
     this.#flags = known.flags
     this.#floats.restore(known.floats)
+    this.#windows = known.windows
     this.#charged = known.charged
     this.#page = known.page
     this.#ended = false
@@ -355,6 +379,7 @@ export class RegionCode extends Handler {
     this.#vectors = []
     this.#flags = KEPT
     this.#floats.forget()
+    this.#windows = []
     this.#charged = 0
     this.#ended = false
   }
@@ -577,6 +602,46 @@ export class RegionCode extends Handler {
       default:
         return false
     }
+  }
+
+  // ---- memory ----
+
+  protected override makeWindow(access: Access, address: Expr): WindowMaker {
+    const { base, constant } = splitSum(address)
+    const window: PageWindow = { access, base, displacement: constant, ways: [] }
+    return {
+      went: (host) => window.ways.push({ host, statements: this.#group() }),
+      done: () => {
+        this.#windows = [window, ...this.#windows]
+      },
+    }
+  }
+  protected override windowFor(access: Access, address: Expr, size: number): Window | undefined {
+    if (size > 8) return undefined
+    const { base, constant } = splitSum(address)
+    const window = this.#windows.find(
+      (known) =>
+        (access === 'read' || known.access === 'write') &&
+        Math.abs(constant - known.displacement) <= WINDOW_REACH &&
+        isSame(base, known.base),
+    )
+    if (!window) return undefined
+    const distance = constant - window.displacement
+    window.remembered ??= this.#remember(window)
+    const offset = window.remembered.offset.get()
+    const isInside = distance < 0 ? offset.add(distance).leU(4096 - size) : offset.leU(4096 - size - distance)
+    return { isInside, host: window.remembered.host.get().add(distance) }
+  }
+  #remember({ ways }: PageWindow): { offset: Variable; host: Variable } {
+    const [offset, host] = [this.variable('i32'), this.variable('i32')]
+    for (const way of ways)
+      way.statements.push(
+        ...this.nested(() => {
+          offset.set(way.host ? way.host.and(4095) : NOWHERE)
+          if (way.host) host.set(way.host)
+        }),
+      )
+    return { offset, host }
   }
 
   // ---- registers ----
@@ -939,6 +1004,7 @@ export class RegionCode extends Handler {
         ? { ...KEPT, kind: agreed }
         : { ...yes.known.flags, kept: yes.known.flags.kept && no.known.flags.kept },
       floats: commonFloats(yes.known.floats, no.known.floats),
+      windows: yes.known.windows.filter((window) => no.known.windows.includes(window)),
       charged,
       page: this.#page,
     })
@@ -970,6 +1036,7 @@ export class RegionCode extends Handler {
     ;[this.#slots[ea], this.#slots[eaOffset]] = address
     this.#vectors = []
     this.#floats.vectorsWritten()
+    this.#windows = []
     this.#flags = KEPT
   }
   override branch(label: Label): void {

@@ -95,6 +95,10 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
   const watch = defineWatch(module)
   const isMisaligned = defineIsMisaligned(module)
   const slowLoad = module.func('slowLoad', ['i64', 'i32', 'i32'], ['i64'], (c) => {
+    tryTlb(c, L.TLB_READ, c.param(0), c.param(1), (size, host) => {
+      for (const [bytes, kind] of LOADS) c.if(size.eq(bytes), () => c.return(c.load(kind, host, 0, RAM)))
+      c.return(c.load('i64', host, 0, RAM))
+    })
     c.store('i32', c.i32(0), c.param(2), L.CURRENT_UOP)
     c.if(c.call(isMisaligned, c.param(0), c.param(1)), () => c.return(0))
     c.if(at(c, 'i32', L.WATCHING), () => c.call(watch, c.param(0), c.param(1), 0))
@@ -109,6 +113,15 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
     c.return(c.call(loadWith, c.param(0), c.param(1), access))
   })
   const slowStore = module.func('slowStore', ['i64', 'i64', 'i32', 'i32'], [], (c) => {
+    tryTlb(c, L.TLB_WRITE, c.param(0), c.param(2), (size, host) => {
+      for (const [bytes, kind] of STORES)
+        c.if(size.eq(bytes), () => {
+          c.store(kind, host, c.param(1), 0, RAM)
+          c.return()
+        })
+      c.store('i64', host, c.param(1), 0, RAM)
+      c.return()
+    })
     c.store('i32', c.i32(0), c.param(3), L.CURRENT_UOP)
     c.if(c.call(isMisaligned, c.param(0), c.param(2)), () => c.return())
     c.if(at(c, 'i32', L.WATCHING), () => c.call(watch, c.param(0), c.param(2), 1))
@@ -170,13 +183,31 @@ export function defineAccess(module: ModuleBuilder, walker: Walker, imports: Acc
   }
 }
 
+/** For recompiled code, which comes to a slow path also where it has not looked into the TLB. */
+function tryTlb(
+  c: Code,
+  tag: number,
+  address: Expr,
+  sizeAndStack: Expr,
+  hit: (size: Expr, host: Expr) => void,
+): void {
+  const size = sizeAndStack.and(0xff)
+  const entry = tlbIndex(address).add(at(c, 'i32', L.TLB_BASE))
+  const last = address.add(size.sub(1).extendU())
+  c.if(c.load('i64', entry, tag).eq(last.and(-4096)), () =>
+    hit(size, address.wrap().add(c.load('i32', entry, L.TLB_ADDEND))),
+  )
+}
+
 /** The entry for an address in the TLB that system accesses fill. */
 function systemEntry(address: Expr): Expr {
-  const index = address
+  return tlbIndex(address).add(L.TLB + L.MMU_SUPERVISOR_AC * L.TLB_SIZE)
+}
+function tlbIndex(address: Expr): Expr {
+  return address
     .wrap()
     .shrU(7)
     .and((L.TLB_ENTRIES - 1) << 5)
-  return index.add(L.TLB + L.MMU_SUPERVISOR_AC * L.TLB_SIZE)
 }
 
 /** watch(address, size, write): notes the data breakpoints that the access hits. SDM Vol. 3B, "Debug Registers". */

@@ -660,29 +660,39 @@ function foldBinary(code: Code, name: keyof typeof BINARY, a: Expr, b: Expr): Ex
     if (name === 'and' || name === 'mul') return code.coerce(0, a.type)
   }
   if (name === 'and' && Number(b.immediate) === -1) return a
+  // One form for both, which address computations go on with.
+  if (name === 'sub' && Number.isSafeInteger(b.immediate)) return a.add(-Number(b.immediate))
   if (a.type !== 'i64') return undefined
   if (name === 'and' && Number(b.immediate) === 0xffffffff) return zeroExtended(code, a)
   const shift = Number(b.immediate)
   if (name === 'shrU' && a.opcode === CONVERT.extendU[2] && a.kind === K.pure && shift < 32)
     return a.args[0]!.shrU(shift).extendU()
   // (x + 1) + 2 is x + 3: displacements, and stack pointers that move several times.
-  if ((name === 'add' || name === 'sub') && a.kind === K.pure && a.opcode === BINARY.add.i64) {
+  if (name === 'add' && isPure(a, BINARY.add.i64)) {
     const inner = a.args[1]!
     const [x, y] = [inner.immediate, b.immediate]
     if (!inner.isConstant || !Number.isSafeInteger(x) || !Number.isSafeInteger(y)) return undefined
-    const sum = name === 'add' ? Number(x) + Number(y) : Number(x) - Number(y)
+    const sum = Number(x) + Number(y)
     return Number.isSafeInteger(sum) ? a.args[0]!.add(sum) : undefined
   }
   return undefined
 }
 
 /** Whether both are the same value, as far as that is seen at a glance: a register read twice. */
-function isSame(a: Expr, b: Expr, depth = 2): boolean {
+export function isSame(a: Expr, b: Expr, depth = 3): boolean {
   if (a === b) return true
   if (a.isConstant && b.isConstant) return isInteger(a) && a.type === b.type && a.immediate === b.immediate
   if (depth === 0 || a.kind !== K.pure || b.kind !== K.pure) return false
   if (a.opcode !== b.opcode || a.immediate !== b.immediate || a.extra !== b.extra) return false
   return a.args.every((arg, i) => isSame(arg, b.args[i]!, depth - 1))
+}
+
+/** A value, perhaps zero-extended from 32 bits, as another plus a constant. */
+export function splitSum(x: Expr): { readonly base: Expr; readonly constant: number } {
+  const sum = isPure(x, CONVERT.extendU[2]) ? x.args[0]! : x
+  const isSum = isPure(sum, BINARY.add.i64) || isPure(sum, BINARY.add.i32)
+  const constant = isSum && sum.args[1]!.isConstant ? Number(sum.args[1]!.immediate) : Number.NaN
+  return Number.isSafeInteger(constant) ? { base: sum.args[0]!, constant } : { base: sum, constant: 0 }
 }
 
 const ZERO_IS_NEUTRAL: ReadonlySet<string> = new Set(['add', 'sub', 'or', 'xor', 'shl', 'shrU', 'shrS'])

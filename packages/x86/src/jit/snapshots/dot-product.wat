@@ -219,7 +219,7 @@
           (local.set $15 (i64.extend_u_i32 $21))
           (block @5
             (if (i32.eqz (i32.eqz $21))
-              (local.set $2 (i32.sub $2 (i32 8)))
+              (local.set $2 (i32.add $2 (i32 -8)))
               (local.set $21 $2)
               (local.set $31 (i32.load EXIT_REQUEST))
               (if (i32.le_s (i32.or $21 $31) (i32 0))
@@ -250,7 +250,7 @@
             (local.set $16 (i32 2))
             (local.set $17 $30)
             (local.set $19 $26)
-            (local.set $2 (i32.sub $2 (i32 9)))
+            (local.set $2 (i32.add $2 (i32 -9)))
             (local.set $4 (i64 0))
             (local.set $5 (i32 uop+0x1a1))
             (br @1)
