@@ -456,6 +456,10 @@ export abstract class Meaning extends Code {
 
   /** Loads `size` bytes (1, 2, 4, 8) at a linear address. */
   loadMemory(address: Expr, size: number, { signed = false, stack = false } = {}): Expr {
+    if (size === 4) {
+      const low = this.#loadMemoryAs(address, size, 'i32', (bits) => bits.wrap(), { stack })
+      return signed ? low.extendS() : low.extendU()
+    }
     const value = this.variable('i64')
     this.#access(
       'read',
@@ -472,7 +476,13 @@ export abstract class Meaning extends Code {
   }
 
   /** Loads `size` bytes as something else than an integer; `convert` makes it of what the slow path gives. */
-  #loadMemoryAs(address: Expr, size: number, kind: LoadKind, convert: (bits: Expr) => Expr): Expr {
+  #loadMemoryAs(
+    address: Expr,
+    size: number,
+    kind: LoadKind,
+    convert: (bits: Expr) => Expr,
+    { stack = false } = {},
+  ): Expr {
     const value = this.variable(LOAD[kind][0])
     this.#access(
       'read',
@@ -480,7 +490,7 @@ export abstract class Meaning extends Code {
       size,
       (host) => value.set(this.load(kind, host, 0, RAM)),
       () => {
-        value.set(convert(this.call(this.runtime.slowLoad, address, size, this.uop)))
+        value.set(convert(this.call(this.runtime.slowLoad, address, size | (stack ? 0x100 : 0), this.uop)))
         this.exitOnAccessFault()
       },
     )

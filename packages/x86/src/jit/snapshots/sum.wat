@@ -6,7 +6,7 @@
 ;   0a  hlt
 ; The last region made of it: small, from 00.
 (func (param i32 i32) (result i32)
-  (local i32*9 i64*13)
+  (local i32*10 i64*12)
   (if (i64.gt_u (i64.add (local.tee $16 (i64.load ripBase)) (i64 0x7ffe00000000)) (i64 0xfffc00000000))
     (return_call_indirect (i32 uop+0x110) $1 $handler)
   )
@@ -41,15 +41,15 @@
                   (local.tee $17 (i32.add $9 (i32.and (i32.shr_u (i32.wrap_i64 $16) (i32 7)) (i32 0x7fe0))))))
               (i64.and (i64.add $16 (i64 3)) (i64 -0x1000)))
             (local.set $17 (i32.load +0x10 $17))
-            (local.set $8 (i64.load32_s $ram (i32.add (i32.wrap_i64 $16) $17)))
+            (local.set $8 (i32.load $ram (i32.add (i32.wrap_i64 $16) $17)))
           else
             (i64.store MISSED_TAG $18)
-            (local.set $8 (i64.extend32_s (call $slowLoad $16 (i32 4) (i32 place+0x10000))))
+            (local.set $8 (i32.wrap_i64 (call $slowLoad $16 (i32 4) (i32 place+0x10000))))
             (i32.store FAULT_NOTE (i32 0))
             (br_if @3 (i32.load FAULT))
           )
-          (local.set $18 $8)
-          (local.set $10 (i64.extend_u_i32 (i32.add (i32.wrap_i64 $10) (i32.wrap_i64 $18))))
+          (local.set $17 $8)
+          (local.set $10 (i64.extend_u_i32 (i32.add (i32.wrap_i64 $10) $17)))
           (local.set $7 (local.tee $18 (i64.add $16 (i64 4))))
           (local.set $20 (i64.extend32_s (local.tee $19 $11)))
           (local.set $19 (i64.extend_s_i32 (local.tee $17 (i32.add (i32.wrap_i64 $19) (i32 -1)))))
