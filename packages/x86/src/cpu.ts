@@ -84,6 +84,8 @@ const SLICE: CpuExit = { kind: 'slice' }
 const HLT: CpuExit = { kind: 'hlt' }
 const PAGE = 4096
 const MAX_LENGTH = 15
+/** Instructions from one look for recompiled code to the next: a few tenths of a millisecond. */
+const POLL_INSTRUCTIONS = 100_000
 const EXIT_NAMES = Object.keys(EXIT) as (keyof typeof EXIT)[]
 const EXIT_BIT = 0x80000000 | 0
 const DR6_BS = 1 << 14
@@ -378,13 +380,22 @@ export class Cpu {
         budget--
         continue
       }
-      const code = this.#clock ? this.#dispatchTimed(budget, this.#clock) : core.exports.dispatch(budget | 0)
+      const part = this.#part(budget)
+      const code = this.#clock ? this.#dispatchTimed(part, this.#clock) : core.exports.dispatch(part | 0)
       this.#exits[code]!++
-      budget = this.#charge(budget)
+      budget += this.#charge(part) - part
       if (code === EXIT.decode) budget = this.#decode(budget)
       else if (code === EXIT.hot) this.#hot()
       else budget -= this.#finish(code)
     }
+  }
+
+  /** What of a budget to run before code that was recompiled meanwhile is looked for: it shall not wait for the slice's end. */
+  #part(budget: number): number {
+    const recompiler = this.#recompiler
+    if (!recompiler?.isWaiting) return budget
+    recompiler.poll()
+    return Math.min(budget, POLL_INSTRUCTIONS)
   }
 
   #dispatchTimed(budget: number, clock: () => number): number {

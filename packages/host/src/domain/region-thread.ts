@@ -1,11 +1,15 @@
 /** The thread that makes recompiled code. */
-import { parentPort } from 'node:worker_threads'
+import { workerData } from 'node:worker_threads'
 import type { RegionRequest } from '@typevisor/x86'
 import '../cache/modules.ts'
+import type { RegionThreadData } from './region-worker.ts'
 
+const { port, answers } = workerData as RegionThreadData
 const { answerRegions } = await import('@typevisor/x86')
 const answer = answerRegions()
-parentPort!.on('message', (request: RegionRequest) => {
+port.on('message', (request: RegionRequest) => {
   const answered = answer(request)
-  if (answered) parentPort!.postMessage(answered)
+  if (!answered) return
+  port.postMessage(answered)
+  Atomics.add(answers, 0, 1)
 })

@@ -361,6 +361,14 @@ export class Recompiler {
     }
   }
 
+  /** Regions are being made, and `poll` may find them. */
+  get isWaiting(): boolean {
+    return this.#inWork.length > 0 && this.#worker.poll !== undefined
+  }
+  poll(): void {
+    this.#worker.poll?.()
+  }
+
   /** Ends the thread that makes regions. */
   release(): void {
     this.#worker.end()

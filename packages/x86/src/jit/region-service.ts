@@ -16,6 +16,8 @@ export interface RegionWorker {
   post(request: RegionRequest): void
   /** Called once, before the first request. */
   onAnswer(listener: (answer: RegionAnswer) => void): void
+  /** Hands over now what has been answered, where a thread can look without giving its event loop a turn. */
+  poll?(): void
   /** Nothing more will be asked. */
   end(): void
 }

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { Cpu } from '../cpu.ts'
+import { INERT_PINS } from '../testing/inert-pins.ts'
+import { answerRegions, type RegionAnswer, type RegionRequest, type RegionWorker } from './region-service.ts'
+
+const RAM_BYTES = 2 << 20
+const CODE = 0x100000
+
+/** Has its answers ready at once, and hands them over only when it is asked. */
+class AskedWorker implements RegionWorker {
+  readonly #answer = answerRegions()
+  #listener: (answer: RegionAnswer) => void = () => {}
+  #waiting: RegionAnswer | undefined
+  asked = 0
+
+  post(request: RegionRequest): void {
+    this.#waiting = this.#answer(request)
+  }
+  onAnswer(listener: (answer: RegionAnswer) => void): void {
+    this.#listener = listener
+  }
+  poll(): void {
+    this.asked++
+    const answer = this.#waiting
+    this.#waiting = undefined
+    if (answer) this.#listener(answer)
+  }
+  end(): void {}
+}
+
+describe('regions that are made elsewhere', () => {
+  const start = () => {
+    const memory = new WebAssembly.Memory({ initial: RAM_BYTES / 65536, maximum: RAM_BYTES / 65536 })
+    const worker = new AskedWorker()
+    const cpu = new Cpu({
+      memory: { memory, bytes: RAM_BYTES, lowBytes: RAM_BYTES },
+      pins: INERT_PINS,
+      recompile: { hotAfter: 100, worker },
+    })
+    // dec ecx; jmp to dec
+    new Uint8Array(memory.buffer, CODE).set([0x49, 0xeb, 0xfd])
+    cpu.setState({ mode: 'protected32', rip: BigInt(CODE) })
+    return { cpu, worker }
+  }
+  it('are entered in the slice in which they become ready', () => {
+    const { cpu, worker } = start()
+    assert.deepEqual(cpu.run(1_000_000), { kind: 'slice' })
+    assert.ok(cpu.recompiled!.regions > 0)
+    assert.ok(worker.asked < 20, `asked ${worker.asked} times`)
+  })
+  it('do not change how many instructions a slice has', () => {
+    const { cpu } = start()
+    cpu.run(1_000_000)
+    const retired = cpu.retired
+    assert.ok(retired >= 1_000_000 && retired < 1_000_010, `${retired}`)
+    assert.equal((0x1_0000_0000 - cpu.state.getUint32(8 + 0x100, true)) * 2, retired & ~1)
+  })
+})
