@@ -7,6 +7,8 @@ export {
 } from '@typevisor/vmm'
 export { type CpioEntry, writeCpio } from './cpio/cpio.ts'
 export { decompressors } from './decompress/decompress.ts'
+export { diskCodecs } from './disk/codecs.ts'
+export { NodeFile, type NodeFileOptions } from './disk/node-file.ts'
 export {
   createDomain,
   type Domain,
