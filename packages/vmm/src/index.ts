@@ -20,8 +20,12 @@ export {
   checkWritable,
   type RandomAccessFile,
 } from './disk/block-backend.ts'
+export { CachedDisk, type CacheOptions } from './disk/cached-disk.ts'
 export { DiskError, type DiskErrorCode } from './disk/errors.ts'
 export { MemoryFile } from './disk/memory-file.ts'
+export { MemoryOverlay } from './disk/memory-overlay.ts'
+export type { ByteStream } from './disk/nbd/byte-stream.ts'
+export { NbdDisk } from './disk/nbd/nbd-disk.ts'
 export { type CompressionCodec, type CompressionCodecs, zstdFrameLength } from './disk/qcow2/compression.ts'
 export { type CreateQcow2Options, createQcow2 } from './disk/qcow2/create.ts'
 export { type BackingReference, isQcow2 } from './disk/qcow2/header.ts'
@@ -29,6 +33,8 @@ export { Qcow2Disk, type Qcow2Options } from './disk/qcow2/qcow2-disk.ts'
 export type { Snapshot as DiskSnapshot } from './disk/qcow2/snapshot-table.ts'
 export type { SnapshotOptions as DiskSnapshotOptions } from './disk/qcow2/snapshots.ts'
 export { RawDisk } from './disk/raw.ts'
+export { ReadOnlyDisk } from './disk/read-only.ts'
+export { ThrottledDisk, type ThrottleOptions } from './disk/throttled-disk.ts'
 export {
   GuestAddressError,
   KernelError,

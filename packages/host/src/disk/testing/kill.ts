@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type CreateQcow2Options, createQcow2, Qcow2Disk } from '@typevisor/vmm'
@@ -41,7 +43,10 @@ export async function killWriters(options: {
 
 /** Kills the child some milliseconds after its first flush; returns what it said it had flushed. */
 async function runAndKill(parameters: string[], milliseconds: number): Promise<number[]> {
-  const child = spawn(process.execPath, [CHILD, ...parameters], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [CHILD, ...parameters], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'typevisor-compile-cache') },
+  })
   const lines: number[] = []
   const errors: string[] = []
   child.stderr.on('data', (text) => errors.push(String(text)))
