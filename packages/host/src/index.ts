@@ -9,7 +9,7 @@ export { type CpioEntry, writeCpio } from './cpio/cpio.ts'
 export { decompressors } from './decompress/decompress.ts'
 export { diskCodecs } from './disk/codecs.ts'
 export { NodeFile, type NodeFileOptions } from './disk/node-file.ts'
-export { type DiskFormat, type OpenDiskOptions, openDisk } from './disk/open-disk.ts'
+export { createDisk, type DiskFormat, type OpenDiskOptions, openDisk } from './disk/open-disk.ts'
 export { connectStream } from './disk/socket-stream.ts'
 export {
   createDomain,

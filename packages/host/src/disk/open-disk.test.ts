@@ -1,15 +1,12 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
-import { type BackingReference, createQcow2 } from '@typevisor/vmm'
-import { NodeFile } from './node-file.ts'
-import { openDisk } from './open-disk.ts'
+import type { BackingReference } from '@typevisor/vmm'
+import { createDisk, openDisk } from './open-disk.ts'
 import { temporaryFolder } from './testing/qemu.ts'
 
-async function create(path: string, backing?: BackingReference): Promise<void> {
-  const file = await NodeFile.open(path, { create: true })
-  await createQcow2(file, { size: 1 << 20, ...(backing && { backing }) })
-  await file.close()
+function create(path: string, backing?: BackingReference): Promise<void> {
+  return createDisk(path, { format: 'qcow2', size: 1 << 20, ...(backing && { backing }) })
 }
 
 async function firstByte(path: string): Promise<number> {
@@ -68,6 +65,17 @@ describe('openDisk', () => {
     await create(folder.path('base'))
     await create(folder.path('top'), { name: 'base', format: 'qcow2' })
     await assert.rejects(openDisk(folder.path('top'), { backingFolder: false }), { code: 'TV_DISK_BACKING' })
+  })
+
+  it('makes no image in place of another, and leaves nothing of one that cannot be', async () => {
+    using folder = temporaryFolder()
+    const path = folder.path('image')
+    await assert.rejects(createDisk(path, { format: 'qcow2', size: 1 << 20, clusterSize: 3 }), {
+      code: 'TV_DISK_OPTION',
+    })
+    await createDisk(path, { format: 'raw', size: 4096 })
+    await assert.rejects(createDisk(path, { format: 'raw', size: 512 }), { code: 'TV_DISK_IO' })
+    assert.equal((await openDisk(path, { readOnly: true })).size, 4096)
   })
 
   it('says that there is no such image', async () => {

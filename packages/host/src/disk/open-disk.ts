@@ -1,8 +1,10 @@
-import { realpathSync, statSync } from 'node:fs'
+import { realpathSync, rmSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, resolve, sep } from 'node:path'
 import {
   type BackingReference,
   type BlockBackend,
+  type CreateQcow2Options,
+  createQcow2,
   DiskError,
   isQcow2,
   Qcow2Disk,
@@ -39,6 +41,23 @@ export async function openDisk(path: string, options: OpenDiskOptions = {}): Pro
   const file = await NodeFile.open(path, { readOnly })
   const folder = backingFolder ?? dirname(realpathSync(path))
   return openFormat(file, path, format ?? (await probe(file)), { folder, above: [identity(path)] })
+}
+
+/** Makes a new image; what has its name already stays as it is, and that is an error. */
+export async function createDisk(
+  path: string,
+  options: ({ format: 'qcow2' } & CreateQcow2Options) | { format: 'raw'; size: number },
+): Promise<void> {
+  const file = await NodeFile.open(path, { create: true })
+  try {
+    if (options.format === 'qcow2') await createQcow2(file, options)
+    else await file.truncate(options.size)
+  } catch (error) {
+    rmSync(path)
+    throw error
+  } finally {
+    await file.close()
+  }
 }
 
 async function openFormat(file: NodeFile, path: string, format: string, chain: Chain): Promise<BlockBackend> {

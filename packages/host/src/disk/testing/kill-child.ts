@@ -1,10 +1,13 @@
 // The process to be killed: node kill-child.ts IMAGE SEED FIRST. Says after each flush how many operations it holds.
 
 import { writeSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { Qcow2Disk } from '@typevisor/vmm'
 import { NodeFile } from '../node-file.ts'
 import { BLOCK, nextOperation, type Operation, stamped } from './kill-workload.ts'
 import { Random } from './random.ts'
+
+flushCompileCache() // it will not be done at the end
 
 const [path, seed, first] = process.argv.slice(2)
 const disk = await Qcow2Disk.open(await NodeFile.open(path))

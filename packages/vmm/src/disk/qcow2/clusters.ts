@@ -16,6 +16,8 @@ export interface Run extends ClusterRange {
 const SCAN_STEP = 1024
 const MAX_RECYCLED_RANGES = 65536
 const MAX_SPARE = 256
+/** Clusters that wait for a commit; ordinary commits come long before. */
+const MAX_HELD = 1 << 19
 /** Ranges that are looked at for one of a certain size. */
 const RECYCLED_SEARCH = 64
 
@@ -120,6 +122,7 @@ export class Clusters {
     if (this.#appending) return
     this.#held.add(cluster)
     this.#freed.push(cluster)
+    if (this.#held.size > MAX_HELD) this.appendTo(this.fileEnd)
   }
 
   /** What a commit has freed; to be released when no request can still be at work there. */
@@ -139,7 +142,7 @@ export class Clusters {
     }
   }
 
-  /** From now on takes only what lies behind the file, so that what is freed needs no book-keeping. */
+  /** From now on takes only what lies behind the file, so that what is freed needs no book-keeping; for large changes. */
   appendTo(fileBytes: number): void {
     this.#restart(fileBytes)
     this.#cursor = this.#end

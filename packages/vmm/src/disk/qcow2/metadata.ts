@@ -180,7 +180,6 @@ export class Metadata {
    */
   async transform(change: () => Promise<void>): Promise<void> {
     await this.commit()
-    this.clusters.appendTo(this.file.size())
     try {
       await change()
       this.#changed = true

@@ -541,17 +541,23 @@ export class Qcow2Disk implements BlockBackend {
     for (let at = first; at < end; ) {
       const l1Index = Math.floor(at / this.#l2Entries)
       const next = Math.min(end, (l1Index + 1) * this.#l2Entries)
+      if (!this.#hasTable(l1Index) && !this.#readsThrough(at)) {
+        at = next
+        continue
+      }
       const release = await this.#locks.lock(at, next)
       try {
-        const { l1, l2 } = this.#metadata
-        const needed = l1.offsets[l1Index] !== 0 || l2.peek(l1Index)
-        await change(needed ? await this.#table(l1Index) : undefined, at, next)
+        await change(this.#hasTable(l1Index) ? await this.#table(l1Index) : undefined, at, next)
       } finally {
         release()
       }
       if (this.#metadata.isFull) await this.#metadata.commit()
       at = next
     }
+  }
+
+  #hasTable(l1Index: number): boolean {
+    return this.#metadata.l1.offsets[l1Index] !== 0 || this.#metadata.l2.peek(l1Index) !== undefined
   }
 
   #discardClusters(table: L2Table | undefined, first: number, end: number): void {
