@@ -27,7 +27,7 @@ export interface OpenDiskOptions {
   backingFolder?: string | false
 }
 
-const MAX_CHAIN = 100
+const MAX_CHAIN = 64
 
 interface Chain {
   folder: string | false

@@ -1,17 +1,19 @@
-// The process to be killed: node kill-child.ts IMAGE SEED FIRST. Says after each flush how many operations it holds.
+// The process to be killed. Is told image, seed and first operation in a line; says after each flush how many it holds.
 
+import { once } from 'node:events'
 import { writeSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
 import { Qcow2Disk } from '@typevisor/vmm'
 import { NodeFile } from '../node-file.ts'
-import { BLOCK, nextOperation, type Operation, stamped } from './kill-workload.ts'
+import { BLOCK, type KillOrder, nextOperation, type Operation, stamped } from './kill-workload.ts'
 import { Random } from './random.ts'
 
 flushCompileCache() // it will not be done at the end
 
-const [path, seed, first] = process.argv.slice(2)
+const [line] = (await once(process.stdin.setEncoding('utf8'), 'data')) as [string]
+const { path, seed, first } = JSON.parse(line) as KillOrder
 const disk = await Qcow2Disk.open(await NodeFile.open(path))
-const random = new Random(Number(seed))
+const random = new Random(seed)
 
 async function run(operation: Operation): Promise<void> {
   switch (operation.kind) {
@@ -30,7 +32,7 @@ async function run(operation: Operation): Promise<void> {
   }
 }
 
-for (let index = Number(first); ; index++) {
+for (let index = first; ; index++) {
   const operation = nextOperation(random, index)
   await run(operation)
   if (operation.kind === 'flush' || operation.kind === 'snapshot') writeSync(1, `${index + 1}\n`)

@@ -10,6 +10,14 @@ export type Operation =
   | { kind: 'flush' }
   | { kind: 'snapshot'; name: string }
 
+/** What a writer is told to do. */
+export interface KillOrder {
+  path: string
+  seed: number
+  /** The number of its first operation. */
+  first: number
+}
+
 /** The operation with number `index`, from a stream that both sides have. */
 export function nextOperation(random: Random, index: number): Operation {
   const choice = random.below(40)

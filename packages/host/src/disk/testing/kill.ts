@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,12 +7,12 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { type CreateQcow2Options, createQcow2, Qcow2Disk } from '@typevisor/vmm'
 import { NodeFile } from '../node-file.ts'
-import { Allowed, BLOCK, BLOCKS, nextOperation } from './kill-workload.ts'
+import { Allowed, BLOCK, BLOCKS, type KillOrder, nextOperation } from './kill-workload.ts'
 import { faultsOf } from './qemu.ts'
 import { Random } from './random.ts'
 
 const CHILD = fileURLToPath(new URL('kill-child.ts', import.meta.url))
-const LONGEST_MS = 250
+const LONGEST_MS = 150
 /** No process gets so far in the time that it has. */
 const MOST_OPERATIONS = 100_000
 
@@ -30,29 +30,37 @@ export async function killWriters(options: {
   await file.close()
   let stamps: Float64Array = new Float64Array(BLOCKS)
   let flushes = 0
+  let next = startWriter()
   for (let round = 0; round < rounds; round++) {
     const first = round * MOST_OPERATIONS
-    const childSeed = random.below(2 ** 31)
-    const lines = await runAndKill([path, String(childSeed), String(first)], random.below(LONGEST_MS))
+    const order = { path, seed: random.below(2 ** 31), first }
+    const writer = next
+    if (round + 1 < rounds) next = startWriter()
+    const lines = await runAndKill(writer, order, random.below(LONGEST_MS))
     assert.equal(faultsOf(path), undefined, `round ${round} of seed ${seed}`)
-    stamps = await check(path, stamps, new Random(childSeed), first, lines.at(-1) ?? first)
+    stamps = await check(path, stamps, new Random(order.seed), first, lines.at(-1) ?? first)
     flushes += lines.length
   }
   return flushes
 }
 
-/** Kills the child some milliseconds after its first flush; returns what it said it had flushed. */
-async function runAndKill(parameters: string[], milliseconds: number): Promise<number[]> {
-  const child = spawn(process.execPath, [CHILD, ...parameters], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+/** Starts a process that is ready to write: most of its life would be its start. */
+function startWriter(): ChildProcess {
+  return spawn(process.execPath, [CHILD], {
+    stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'typevisor-compile-cache') },
   })
+}
+
+/** Kills a writer some milliseconds after its first flush; returns what it said it had flushed. */
+async function runAndKill(child: ChildProcess, order: KillOrder, milliseconds: number): Promise<number[]> {
   const lines: number[] = []
   const errors: string[] = []
-  child.stderr.on('data', (text) => errors.push(String(text)))
+  child.stderr!.on('data', (text) => errors.push(String(text)))
   const closed = once(child, 'close')
-  const reader = createInterface(child.stdout)
+  const reader = createInterface(child.stdout!)
   reader.on('line', (line) => lines.push(Number(line)))
+  child.stdin!.write(`${JSON.stringify(order)}\n`)
   await Promise.race([once(reader, 'line'), closed])
   await new Promise((resolve) => setTimeout(resolve, milliseconds))
   child.kill('SIGKILL')

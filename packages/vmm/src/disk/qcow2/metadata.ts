@@ -391,10 +391,11 @@ export class Metadata {
 
   #addTables(offsets: Float64Array, what: string): boolean {
     const { geometry } = this
+    const fileEnd = this.#fileEnd
     let alone = true
     for (const offset of offsets) {
       if (offset === 0) continue
-      if (!geometry.isAligned(offset) || offset >= this.#fileEnd)
+      if (!geometry.isAligned(offset) || offset >= fileEnd)
         throw corrupt(`${what} is at no cluster of the file`)
       if (!this.clusters.addMetadata(offset / geometry.clusterSize, 1)) alone = false
     }

@@ -9,6 +9,14 @@ import { correctCopiedFlags, eachReference } from './references.ts'
 const PAGE = 4096
 const MAX_PAGES = 16384
 
+/** Of L2 tables: what is read while the image is opened. */
+const MAX_TABLES = 1 << 20
+const MAX_TABLE_BYTES = 2 ** 32
+
+function tooLarge(): DiskError {
+  return new DiskError('TV_DISK_LIMIT', 'The image is too large to be repaired here.')
+}
+
 /** Counts by cluster, sparse, and of bounded size. */
 class Counts {
   readonly pages = new Map<number, Float64Array>()
@@ -19,7 +27,7 @@ class Counts {
     let page = this.pages.get(index)
     if (!page) {
       if (this.pages.size === MAX_PAGES) {
-        throw new DiskError('TV_DISK_LIMIT', 'The image is too large to be repaired here.')
+        throw tooLarge()
       }
       this.pages.set(index, (page = new Float64Array(PAGE)))
     }
@@ -64,6 +72,7 @@ async function countReferences(metadata: Metadata): Promise<Counts> {
       if (offset !== 0) tables.set(offset, (tables.get(offset) ?? 0) + 1)
     }
   }
+  if (tables.size > MAX_TABLES || tables.size * geometry.clusterSize > MAX_TABLE_BYTES) throw tooLarge()
   for (const [offset, count] of tables) await countTable(metadata, counts, offset, count)
   return counts
 }
@@ -96,7 +105,7 @@ function layOut(counts: Counts, geometry: Geometry, start: number): Layout {
   let tableClusters = 0
   for (let before = -1; before !== needed.size; ) {
     before = needed.size
-    tableClusters = geometry.clustersOf(8 * (Math.max(...needed) + 1))
+    tableClusters = geometry.clustersOf(8 * (highestOf(needed) + 1))
     const last = start + needed.size + tableClusters
     for (let cluster = start; cluster < last; cluster++) needed.add(Math.floor(cluster / blockEntries))
   }
@@ -116,6 +125,12 @@ function layOut(counts: Counts, geometry: Geometry, start: number): Layout {
     })
   }
   return { table, place: { first: start + needed.size, count: tableClusters }, blocks }
+}
+
+function highestOf(indexes: Iterable<number>): number {
+  let highest = 0
+  for (const index of indexes) highest = Math.max(highest, index)
+  return highest
 }
 
 function serializeTable(table: Float64Array): Uint8Array {

@@ -66,8 +66,9 @@ async function shareTables(metadata: Metadata): Promise<void> {
 }
 
 function nextId(snapshots: readonly Snapshot[]): string {
-  const numbers = snapshots.map(({ id }) => (/^[0-9]{1,9}$/.test(id) ? Number(id) : 0))
-  return String(Math.max(0, ...numbers) + 1)
+  let highest = 0
+  for (const { id } of snapshots) if (/^[0-9]{1,9}$/.test(id)) highest = Math.max(highest, Number(id))
+  return String(highest + 1)
 }
 
 export async function applySnapshot(metadata: Metadata, name: string): Promise<void> {
