@@ -7,6 +7,7 @@ import { NodeFile } from './node-file.ts'
 import { faultsOf, qemuImg, qemuIo, temporaryFolder, whyWithout } from './testing/qemu.ts'
 import { Random } from './testing/random.ts'
 import { useAtRandom } from './testing/random-use.ts'
+import { SlowFile } from './testing/slow-file.ts'
 
 const skip = whyWithout('qemu-img') || whyWithout('qemu-io')
 
@@ -30,6 +31,20 @@ async function open(path: string, readOnly = false): Promise<Qcow2Disk> {
   })
 }
 
+async function useBlindly(disk: Qcow2Disk, random: Random): Promise<void> {
+  const offset = random.below(disk.size)
+  const length = Math.min(disk.size - offset, random.below(100_000))
+  const cluster = offset - (offset % disk.clusterSize)
+  const choice = random.below(40)
+  if (choice < 18) await disk.write(offset, [random.bytes(length)])
+  else if (choice < 24) await disk.discard(offset, length)
+  else if (choice < 28) await disk.writeZeroes(offset, length, choice < 26)
+  else if (choice < 32) await disk.writeCompressed(cluster, new Uint8Array(disk.clusterSize).fill(choice))
+  else if (choice < 38) await disk.flush()
+  else if (choice === 38) await disk.createSnapshot(String(random.below(1e9)), { time: 0 })
+  else await disk.deleteSnapshot(disk.snapshots[0]?.name ?? '').catch(() => {}) // another was faster
+}
+
 async function readAll(disk: Qcow2Disk): Promise<Buffer> {
   const bytes = Buffer.alloc(disk.size)
   await disk.read(0, [bytes])
@@ -43,6 +58,33 @@ describe('qcow2 beside QEMU', { skip }, () => {
       await useAtRandom({ folder, seed: 1, steps: image.clusterSize === 2 << 20 ? 15 : 30, image })
     })
   }
+
+  it('is clean at every moment, with many requests in flight', async () => {
+    using folder = temporaryFolder()
+    for (const clusterSize of [512, 65536]) {
+      const random = new Random(clusterSize)
+      const images: Uint8Array[] = []
+      const file: SlowFile = new SlowFile(random, () => {
+        if (images.length < 12 && random.below(12) === 0) images.push(file.bytes())
+      })
+      await createQcow2(file, { size: 2 << 20, clusterSize })
+      images.length = 0
+      const disk = await Qcow2Disk.open(file, { codecs: diskCodecs })
+      const inFlight = new Set<Promise<void>>()
+      for (let i = 0; i < 300; i++) {
+        const request = useBlindly(disk, random).finally(() => inFlight.delete(request))
+        inFlight.add(request)
+        if (inFlight.size > 12) await Promise.race(inFlight)
+      }
+      await Promise.all(inFlight)
+      await disk.close()
+      for (const image of [...images, file.bytes()]) {
+        writeFileSync(folder.path('image'), image)
+        assert.equal(faultsOf(folder.path('image')), undefined)
+      }
+      assert.equal(images.length, 12)
+    }
+  })
 
   it('reads what qemu-img has converted, compressed or not', async () => {
     using folder = temporaryFolder()

@@ -25,6 +25,8 @@ export interface Snapshot {
 const ENTRY = 40
 const KNOWN_EXTRA = 16
 const MAX_EXTRA = 1024
+/** With the longest ID and name. */
+const MAX_ENTRY = ENTRY + MAX_EXTRA + 2 * 65535 + 8
 /** All of the L1 tables together, so that what walks over them ends. */
 const MAX_TOTAL_L1 = 16 * MAX_L1_ENTRIES
 const MAX_TABLE_BYTES = 64 << 20
@@ -35,20 +37,18 @@ export async function parseSnapshots(
   offset: number,
   count: number,
 ): Promise<{ snapshots: Snapshot[]; length: number }> {
-  const bytes = new Uint8Array(Math.max(0, Math.min(file.size() - offset, MAX_TABLE_BYTES)))
+  const available = Math.max(0, Math.min(file.size() - offset, MAX_TABLE_BYTES))
+  let bytes = new Uint8Array()
   const snapshots: Snapshot[] = []
   let at = 0
-  let read = 0
   let l1Entries = 0
   for (let i = 0; i < count; i++) {
-    // Entries are small, mostly: not all that might be one is read at once.
-    const needed = Math.min(bytes.length, at + ENTRY + MAX_EXTRA + 2 * 65535 + 8)
-    if (needed > read) {
-      const end = Math.min(bytes.length, Math.max(needed, 2 * read))
-      await file.read(offset + read, [bytes.subarray(read, end)])
-      read = end
+    const needed = Math.min(available, at + MAX_ENTRY)
+    if (needed > bytes.length) {
+      bytes = new Uint8Array(Math.min(available, 2 * needed))
+      await file.read(offset, [bytes])
     }
-    const { snapshot, length } = parseEntry(bytes.subarray(0, read), at)
+    const { snapshot, length } = parseEntry(bytes, at)
     l1Entries += snapshot.l1Size
     if (l1Entries > MAX_TOTAL_L1)
       throw new DiskError('TV_DISK_LIMIT', 'The snapshots are too large together.')

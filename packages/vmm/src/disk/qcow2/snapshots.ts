@@ -75,8 +75,9 @@ export async function applySnapshot(metadata: Metadata, name: string): Promise<v
   const snapshot = find(metadata, name)
   const size = snapshot.size ?? metadata.header.size
   const l1 = await metadata.readL1(snapshot.l1Offset, snapshot.l1Size)
-  await adjustReferences(metadata, l1, 1)
+  // In this order no count is higher than it is before or after. What is 0 in between is not taken meanwhile.
   await adjustReferences(metadata, metadata.l1, -1)
+  await adjustReferences(metadata, l1, 1)
   metadata.changeL1(l1.resized(Math.max(l1.length, metadata.geometry.l1EntriesOf(size))))
   metadata.header.size = size
   await correctCopiedFlags(metadata)
