@@ -128,7 +128,7 @@ async function useOnce(disk: Qcow2Disk, random: Random): Promise<void> {
     case 'delete':
       return disk.deleteSnapshot(name)
     case 'resize':
-      return disk.resize(random.below(2 * MOST_SIZE))
+      return disk.resize(512 * random.below(MOST_SIZE / 256))
     case 'compress': {
       const start = offset - (offset % disk.clusterSize)
       return disk.writeCompressed(start, new Uint8Array(Math.min(disk.clusterSize, disk.size - start)))

@@ -62,3 +62,12 @@ export function checkSize(size: number): void {
   if (Number.isSafeInteger(size) && size >= 0) return
   throw new DiskError('TV_DISK_OPTION', `A disk cannot have ${size} bytes.`)
 }
+
+const SECTOR = 512
+
+/** For formats that count in sectors. */
+export function checkSectors(size: number): void {
+  checkSize(size)
+  if (size % SECTOR === 0) return
+  throw new DiskError('TV_DISK_OPTION', `A disk of this format has a multiple of 512 bytes, not ${size}.`)
+}

@@ -1,4 +1,4 @@
-import { checkSize, type RandomAccessFile } from '../block-backend.ts'
+import { checkSectors, type RandomAccessFile } from '../block-backend.ts'
 import { DiskError } from '../errors.ts'
 import { encodeUtf8 } from '../utf8.ts'
 import { Geometry, MAX_CLUSTER_BITS, MAX_REFCOUNT_ORDER, MIN_CLUSTER_BITS } from './geometry.ts'
@@ -68,7 +68,7 @@ interface Layout {
 
 /** Header, refcount table, refcount blocks, L1 table, in this order. */
 function layOut({ size, version = 3, clusterSize = 65536, refcountBits = 16 }: CreateQcow2Options): Layout {
-  checkSize(size)
+  checkSectors(size)
   const clusterBits = Math.log2(clusterSize)
   const order = Math.log2(refcountBits)
   if (!isWithin(clusterBits, MIN_CLUSTER_BITS, MAX_CLUSTER_BITS)) {

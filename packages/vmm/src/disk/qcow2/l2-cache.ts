@@ -10,7 +10,7 @@ export class L2Cache {
   readonly #loads = new Map<number, Promise<void>>()
   readonly #load: (index: number) => Promise<Uint8Array>
   readonly #capacity: number
-  #count: DirtyCount = { dirty: 0 }
+  readonly #count: DirtyCount = { dirty: 0 }
 
   /** `load` reads a table, or makes an empty one. */
   constructor(geometry: Geometry, load: (index: number) => Promise<Uint8Array>) {
@@ -40,12 +40,6 @@ export class L2Cache {
   /** So many tables wait for a commit that there is soon no room for others. */
   get isFull(): boolean {
     return this.#count.dirty > this.#capacity / 2
-  }
-
-  clear(): void {
-    this.#tables.clear()
-    this.#count = { dirty: 0 }
-    this.#loads.clear()
   }
 
   #loading(index: number): Promise<void> {

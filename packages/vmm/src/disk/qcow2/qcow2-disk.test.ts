@@ -189,6 +189,22 @@ describe('a qcow2 image', () => {
     assert.equal(await byteAt(disk, 0), 1)
   })
 
+  it('is resized while requests and flushes are in flight', async () => {
+    const file = new LateFile(new Random(7))
+    await createQcow2(file, { size: MIB, clusterSize: 512 })
+    const disk = await Qcow2Disk.open(file)
+    const work: unknown[] = []
+    for (let round = 1; round <= 10; round++) {
+      work.push(disk.write(round * 5000, [new Uint8Array(5000).fill(round)]), disk.flush())
+      work.push(disk.resize((round % 2 === 0 ? 1 : 40) * MIB), disk.flush())
+    }
+    await Promise.all(work)
+    await disk.close()
+    const again = await Qcow2Disk.open(new MemoryFile(file.memory.bytes()))
+    for (let round = 1; round <= 10; round++) assert.equal(await byteAt(again, round * 5000), round)
+    assert.equal(again.size, MIB)
+  })
+
   it('answers nothing when it is closed', async () => {
     const disk = await Qcow2Disk.open(await imageFile())
     await disk.close()
@@ -198,6 +214,7 @@ describe('a qcow2 image', () => {
   it('cannot be made with sizes that the format does not have', async () => {
     const wrong: Partial<CreateQcow2Options>[] = [
       { size: -1 },
+      { size: 1000 },
       { clusterSize: 1000 },
       { clusterSize: 4 * MIB },
       { version: 2, refcountBits: 8 },

@@ -3,7 +3,7 @@ import {
   type Buffers,
   type Completion,
   checkRange,
-  checkSize,
+  checkSectors,
   checkWritable,
   type RandomAccessFile,
 } from '../block-backend.ts'
@@ -171,9 +171,12 @@ export class Qcow2Disk implements BlockBackend {
   /** Grows or shrinks. What is beyond the new end is gone, what is new reads as zeros. */
   async resize(size: number): Promise<void> {
     checkWritable(this)
-    checkSize(size)
+    checkSectors(size)
     this.#metadata.geometry.l1EntriesOf(size)
-    await this.#alone(() => (size < this.size ? this.#shrink(size) : this.#grow(size)))
+    await this.#alone(async () => {
+      await this.#metadata.commit() // one may be under way, with the L1 table as it is
+      await (size < this.size ? this.#shrink(size) : this.#grow(size))
+    })
   }
 
   get snapshots(): readonly Snapshot[] {

@@ -63,13 +63,6 @@ export class Refcounts {
     return this.#place
   }
 
-  /** Clusters that the table has blocks for, at most. */
-  get covered(): number {
-    let last = this.#table.length
-    while (last > 0 && this.#table[last - 1] === 0 && !this.#blocks.has(last - 1)) last--
-    return last * this.#geometry.blockEntries
-  }
-
   blockOf(cluster: number): number {
     return Math.floor(cluster / this.#geometry.blockEntries)
   }
