@@ -10,8 +10,8 @@ import {
 import { lockFile } from './lock.ts'
 
 /**
- * Up to here a request is done at once: what lies in the host's page cache takes 2 to 30 µs, a turn through Node's
- * threads 30 to 60 µs.
+ * Up to here a request is done at once: what lies in the host's page cache takes 4 µs for 4 KiB and 18 µs for 256 KiB,
+ * with a turn through Node's threads 26 and 39 µs.
  */
 const AT_ONCE = 256 << 10
 /** Pieces of memory that Linux takes in one call (IOV_MAX). */
