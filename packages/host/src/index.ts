@@ -7,6 +7,10 @@ export {
 } from '@typevisor/vmm'
 export { type CpioEntry, writeCpio } from './cpio/cpio.ts'
 export { decompressors } from './decompress/decompress.ts'
+export { diskCodecs } from './disk/codecs.ts'
+export { NodeFile, type NodeFileOptions } from './disk/node-file.ts'
+export { createDisk, type DiskFormat, type OpenDiskOptions, openDisk } from './disk/open-disk.ts'
+export { connectStream } from './disk/socket-stream.ts'
 export {
   createDomain,
   type Domain,

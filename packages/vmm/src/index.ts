@@ -14,6 +14,28 @@ export { unlz4Legacy } from './boot/lz4.ts'
 export type { Clock, Timer, TimerClock, WallClock } from './clock/clock.ts'
 export type { ByteSink } from './devices/pc/uart16550/uart16550.ts'
 export {
+  type BlockBackend,
+  type Buffers,
+  type Completion,
+  checkWritable,
+  type RandomAccessFile,
+} from './disk/block-backend.ts'
+export { CachedDisk, type CacheOptions } from './disk/cached-disk.ts'
+export { DiskError, type DiskErrorCode } from './disk/errors.ts'
+export { MemoryFile } from './disk/memory-file.ts'
+export { MemoryOverlay } from './disk/memory-overlay.ts'
+export { NbdDisk } from './disk/nbd/nbd-disk.ts'
+export type { NbdStream } from './disk/nbd/nbd-stream.ts'
+export { type CompressionCodec, type CompressionCodecs, zstdFrameLength } from './disk/qcow2/compression.ts'
+export { type CreateQcow2Options, createQcow2 } from './disk/qcow2/create.ts'
+export { type BackingReference, isQcow2 } from './disk/qcow2/header.ts'
+export { Qcow2Disk, type Qcow2Options } from './disk/qcow2/qcow2-disk.ts'
+export type { Snapshot as DiskSnapshot } from './disk/qcow2/snapshot-table.ts'
+export type { SnapshotOptions as DiskSnapshotOptions } from './disk/qcow2/snapshots.ts'
+export { RawDisk } from './disk/raw.ts'
+export { ReadOnlyDisk } from './disk/read-only.ts'
+export { ThrottledDisk, type ThrottleOptions } from './disk/throttled-disk.ts'
+export {
   GuestAddressError,
   KernelError,
   MemorySizeError,
