@@ -361,6 +361,7 @@ export class Cpu {
     const core = this.#core
     const { words } = core
     let budget = Math.min(maxInstructions, 0x3fffffff)
+    this.#recompiler?.coolDown()
     this.wasAsked = false
     for (;;) {
       if (this.#shutdown !== undefined) return { kind: 'shutdown', reason: this.#shutdown }

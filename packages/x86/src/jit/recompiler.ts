@@ -3,9 +3,9 @@
  *
  * All code begins interpreted. A decoded instruction is a micro-op of 16 bytes that names its handler by a slot of one table, and
  * handlers go to each other by tail calls. Branches count how often they arrive where (interpreter/heat.ts); what is arrived at
- * often is hot, and becomes a *region*: a WebAssembly function of a handler's type, in a slot of the same table. The micro-op of
- * the region's first instruction, its *head*, then names that slot. So whoever goes to the head, handler or region, enters the
- * region, and nobody needs to know that it is one.
+ * often, now and not since long ago, is hot, and becomes a *region*: a WebAssembly function of a handler's type, in a slot of the
+ * same table. The micro-op of the region's first instruction, its *head*, then names that slot. So whoever goes to the head,
+ * handler or region, enters the region, and nobody needs to know that it is one.
  *
  *     this thread                                          another thread
  *
@@ -20,8 +20,9 @@
  *
  * *What is in a region.* From the head along the micro-ops, over branches that are warm, calls whose callee is near, returns to
  * behind those calls, the places where indirect branches went before (interpreter/targets.ts), and pages: crossing to another
- * page asks the code TLB whether it is still the same one. A *small* region ends where another begins. One that is entered again
- * and again within a few hundred instructions is part of a loop, and is made once more *large*, with all that is around it.
+ * page asks the code TLB whether it is still the same one. A *small* region ends where another begins, or is about to. One that
+ * is entered again and again within a few hundred instructions is part of a loop, and is made once more *large*, with all that is
+ * around it.
  *
  * *How it is made.* `RegionCode` is a `Meaning`, as the interpreter's handlers are: the same functions say what the instructions
  * do. It takes loads and stores at known places of the state for locals (registers), for tracked expressions (flags, which are
@@ -39,7 +40,7 @@
  */
 import type { InterpreterModule } from '../interpreter/build.ts'
 import type { CodeCache } from '../interpreter/code-cache.ts'
-import { entriesPlace, heatPlace } from '../interpreter/heat.ts'
+import { COOL_INSTRUCTIONS, entriesPlace, heatPlace } from '../interpreter/heat.ts'
 import { isOrdinaryControl } from '../isa/float-lanes.ts'
 import * as L from '../state/layout.ts'
 import type { RecompilerStatistics } from '../statistics.ts'
@@ -122,6 +123,7 @@ export class Recompiler {
   readonly #waiting = new Map<number, Unplaced>()
   #inWork: Pending[] = []
   #bytes = 0
+  #coolAt = 0
   /** What is done about floats in regions whose speculation failed, by their heads. */
   readonly #floats = new Map<number, { readonly mode: FloatMode; readonly returns: number }>()
   readonly counters = {
@@ -195,6 +197,15 @@ export class Recompiler {
     return this.#isRegion(number) ? this.#regions.get(uop)!.original : number
   }
 
+  /** Code is hot that runs often now: what was counted long ago counts less. */
+  coolDown(): void {
+    if (this.#retired() < this.#coolAt) return
+    this.#coolAt = this.#retired() + COOL_INSTRUCTIONS
+    const { buffer } = this.#engine
+    const heat = new Uint32Array(buffer, L.HEAT, L.HEAT_ENTRIES / 2)
+    for (let i = 0; i < heat.length; i++) heat[i] = (heat[i]! >>> 1) & 0x7fff7fff
+  }
+
   /** Has a region made of a hot spot. */
   compile(spot: HotSpot): void {
     if (this.#waiting.size === MAX_WAITING) return this.#cool(this.#cache.lookUp(spot.map, spot.offset))
@@ -211,7 +222,7 @@ export class Recompiler {
     const known = this.#regions.get(head)
     if (this.#waiting.has(head) || (known && !this.#isToGrow(known))) return undefined
     const extent = known ? 'large' : 'small'
-    if (this.#inWork.some(({ plan, isStale }) => plan.head === head && !isStale)) return undefined
+    if (this.#isInWork(head)) return undefined
     const maps = new Map<number, number>([[0, spot.map]])
     const mapOf = (page: number): number => {
       const known = maps.get(page)
@@ -233,10 +244,18 @@ export class Recompiler {
       sourceOf: (handler: number) => this.#interpreter.sources[handler],
       isCompilable: (handler: number) => this.#isCompilable(handler),
       isWarm: (uop: number) => this.#isWarm(uop),
-      isElsewhere: (uop: number) =>
-        extent === 'small' && this.#isRegion(this.#engine.getUint16(uop + L.UOP_HANDLER, true)),
+      isElsewhere: (uop: number) => extent === 'small' && uop !== head && this.#isHead(uop),
     }
     return planRegion(source, spot.offset, { extent, floats: this.#floats.get(head)?.mode ?? 'speculate' })
+  }
+
+  /** Whether a region begins at a micro-op, or will soon. */
+  #isHead(uop: number): boolean {
+    if (this.#isRegion(this.#engine.getUint16(uop + L.UOP_HANDLER, true))) return true
+    return this.#waiting.has(uop) || this.#isInWork(uop)
+  }
+  #isInWork(head: number): boolean {
+    return this.#inWork.some(({ plan, isStale }) => plan.head === head && !isStale)
   }
 
   #isToGrow(region: Region): boolean {

@@ -14,7 +14,10 @@ class AskedWorker implements RegionWorker {
   #waiting: RegionAnswer | undefined
   asked = 0
 
+  readonly heads: number[] = []
+
   post(request: RegionRequest): void {
+    if ('plans' in request) this.heads.push(...request.plans.map(({ blocks }) => blocks[0]!.at & 0xfff))
     this.#waiting = this.#answer(request)
   }
   onAnswer(listener: (answer: RegionAnswer) => void): void {
@@ -30,7 +33,7 @@ class AskedWorker implements RegionWorker {
 }
 
 describe('regions that are made elsewhere', () => {
-  const start = () => {
+  const start = (code = [0x49, 0xeb, 0xfd]) => {
     const memory = new WebAssembly.Memory({ initial: RAM_BYTES / 65536, maximum: RAM_BYTES / 65536 })
     const worker = new AskedWorker()
     const cpu = new Cpu({
@@ -39,8 +42,8 @@ describe('regions that are made elsewhere', () => {
       recompile: { hotAfter: 100, worker },
     })
     // dec ecx; jmp to dec
-    new Uint8Array(memory.buffer, CODE).set([0x49, 0xeb, 0xfd])
-    cpu.setState({ mode: 'protected32', rip: BigInt(CODE) })
+    new Uint8Array(memory.buffer, CODE).set(code)
+    cpu.setState({ mode: 'protected32', rip: BigInt(CODE), gpr: { rsp: BigInt(RAM_BYTES) } })
     return { cpu, worker }
   }
   it('are entered in the slice in which they become ready', () => {
@@ -48,6 +51,14 @@ describe('regions that are made elsewhere', () => {
     assert.deepEqual(cpu.run(1_000_000), { kind: 'slice' })
     assert.ok(cpu.recompiled!.regions > 0)
     assert.ok(worker.asked < 20, `asked ${worker.asked} times`)
+  })
+  it('are those of code that runs often, not of code that has run for long', () => {
+    // mov ecx, 200000; dec ecx; jnz; call 20h; jmp 0; at 20h: ret
+    const outer = [0xb9, 0x40, 0x0d, 0x03, 0x00, 0x49, 0x75, 0xfd, 0xe8, 0x13, 0x00, 0x00, 0x00, 0xeb, 0xf1]
+    const { cpu, worker } = start([...outer, ...new Array(32 - outer.length).fill(0x90), 0xc3])
+    for (let ran = 0; ran < 80e6; ran += 1e6) cpu.run(1e6)
+    assert.ok(worker.heads.includes(5), `${worker.heads}`)
+    assert.ok(!worker.heads.includes(32), `${worker.heads}`)
   })
   it('do not change how many instructions a slice has', () => {
     const { cpu } = start()
