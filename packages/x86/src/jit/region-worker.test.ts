@@ -53,10 +53,10 @@ describe('regions that are made elsewhere', () => {
     assert.ok(worker.asked < 20, `asked ${worker.asked} times`)
   })
   it('are those of code that runs often, not of code that has run for long', () => {
-    // mov ecx, 200000; dec ecx; jnz; call 20h; jmp 0; at 20h: ret
-    const outer = [0xb9, 0x40, 0x0d, 0x03, 0x00, 0x49, 0x75, 0xfd, 0xe8, 0x13, 0x00, 0x00, 0x00, 0xeb, 0xf1]
+    // mov ecx, 400000; dec ecx; jnz; call 20h; jmp 0; at 20h: ret
+    const outer = [0xb9, 0x80, 0x1a, 0x06, 0x00, 0x49, 0x75, 0xfd, 0xe8, 0x13, 0x00, 0x00, 0x00, 0xeb, 0xf1]
     const { cpu, worker } = start([...outer, ...new Array(32 - outer.length).fill(0x90), 0xc3])
-    for (let ran = 0; ran < 80e6; ran += 1e6) cpu.run(1e6)
+    for (let ran = 0; ran < 160e6; ran += 1e6) cpu.run(1e6)
     assert.ok(worker.heads.includes(5), `${worker.heads}`)
     assert.ok(!worker.heads.includes(32), `${worker.heads}`)
   })
