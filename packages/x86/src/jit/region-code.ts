@@ -344,6 +344,10 @@ export class RegionCode extends Handler {
     this.#inputs.used.add(callee)
     return super.call(callee, ...args)
   }
+  override pureCall(callee: Callable, ...args: Operandish[]): Expr {
+    this.#inputs.used.add(callee)
+    return super.pureCall(callee, ...args)
+  }
   override tailCall(callee: Callable, ...args: Operandish[]): void {
     this.#inputs.used.add(callee)
     super.tailCall(callee, ...args)
@@ -892,7 +896,7 @@ export class RegionCode extends Handler {
   }
   #flagAtRunTime(name: 'C' | 'O' | 'S' | 'P' | 'A'): Expr {
     const callee = this.#inputs.flagFunctions[`${name === 'A' ? 'a' : name.toLowerCase()}fOf`]!
-    return this.call(
+    return this.pureCall(
       callee,
       this.#flagKind(),
       this.#flagSource('a'),
@@ -919,7 +923,7 @@ export class RegionCode extends Handler {
   override arithmeticFlags(): Expr {
     if (this.#flags.kind === FLAGS_EXPLICIT) return this.#flagSource('a')
     const sources = [this.#flagSource('a'), this.#flagSource('b'), this.#flagSource('result')]
-    return this.call(this.#inputs.flagFunctions.flagsOf!, this.#flagKind(), ...sources)
+    return this.pureCall(this.#inputs.flagFunctions.flagsOf!, this.#flagKind(), ...sources)
   }
   override routine(name: string, ...args: Operandish[]): Expr {
     const arg = (i: number, type: 'i32' | 'i64') => this.coerce(args[i]!, type)
@@ -948,8 +952,13 @@ export class RegionCode extends Handler {
   #replaceCarry(carry: Expr, overflow: Expr): void {
     const { kind } = this.#flags
     const bits = carry.and(1).extendU().or(overflow.and(1).extendU().shl(11))
-    if (kind === undefined || kind === FLAGS_EXPLICIT)
-      return this.flagsExplicit(this.arithmeticFlags().and(~0x801).or(bits))
+    if (kind === undefined || kind === FLAGS_EXPLICIT) {
+      // Mostly only a fault would observe the others: then they are made there.
+      const others = this.arithmeticFlags()
+      const isChain = chainLength(others) < MAX_CHAIN && (kind === undefined || others.demanded)
+      const kept = (isChain ? others.onDemand() : others).and(~0x801)
+      return this.flagsExplicit(isChain ? kept.onDemand().or(bits).onDemand() : kept.or(bits))
+    }
     const auxiliary =
       kind === FLAGS_PARTIAL ? this.#flagSource('a').and(0x10) : this.flag('A').extendU().shl(4)
     this.flagsPartial(bits.or(auxiliary), this.#flagSource('result'))
@@ -1231,6 +1240,13 @@ export class RegionCode extends Handler {
     super.branch(label)
     this.#ended = true
   }
+}
+
+/** Of rotates in a row, each of which leaves most flags as they were. */
+const MAX_CHAIN = 4
+function chainLength(flags: Expr): number {
+  const before = flags.args[0]?.args[0]
+  return before?.demanded ? 1 + chainLength(before) : 0
 }
 
 /** A stretch of code with the same flags: see `openEpoch`. */

@@ -28,6 +28,17 @@ describe('code builder', () => {
     })
     assert.equal(f(3), 18)
   })
+  it('computes on demand what was asked for so, each time, from the values of then', () => {
+    const f = compile(2, (c) => {
+      const x = c.variable('i32', c.param(0))
+      const quotient = x.get().divS(c.param(1)).onDemand() // traps where it is computed
+      x.set(7)
+      c.if(c.param(1).eqz(), () => c.return(x.get()))
+      c.if(c.param(1).eq(1), () => c.return(quotient.add(quotient)))
+      c.return(quotient)
+    })
+    assert.deepEqual([f(9, 0), f(9, 1), f(9, 3)], [7, 18, 3])
+  })
   it('reads memory where it was written, not where it is used', () => {
     const f = compile(0, (c) => {
       c.store('i32', c.i32(0), 1)

@@ -64,6 +64,8 @@ export class Expr {
   loop = 0
   /** Of a condition: how it mostly is. */
   expected: boolean | undefined
+  /** See `onDemand`. */
+  demanded = false
 
   constructor(
     code: Code,
@@ -316,6 +318,11 @@ export class Expr {
     return this.kind === K.constant
   }
 
+  /** Computed again wherever it is used, and nowhere else: for what is wanted on ways that are seldom taken. */
+  onDemand(): Expr {
+    if (this.kind === K.pure) this.demanded = true
+    return this
+  }
   /** As a condition: mostly true. Tells the compiler which arm to keep out of the way. */
   likely(): Expr {
     this.expected = true
@@ -386,6 +393,7 @@ export class Label {
 }
 
 const BLOCK_VOID = 0x40
+const CALL = 0x10
 
 /** A function under construction. */
 export class Code {
@@ -489,7 +497,13 @@ export class Code {
     const type = callee.results[0] ?? 'i32'
     const exprs = callee.params.map((param, i) => this.coerce(args[i]!, param))
     if (args.length !== callee.params.length) throw new Error('wrong number of arguments')
-    return this.record(new Expr(this, K.call, type, 0x10, exprs, 0, callee))
+    return this.record(new Expr(this, K.call, type, CALL, exprs, 0, callee))
+  }
+
+  /** Calls a function that does nothing but compute a result: only where it is wanted. */
+  pureCall(callee: Callable, ...args: Operandish[]): Expr {
+    const exprs = callee.params.map((param, i) => this.coerce(args[i]!, param))
+    return this.record(new Expr(this, K.pure, callee.results[0]!, CALL, exprs, 0, callee))
   }
 
   /** Records an expression at this point of the function. */
@@ -948,7 +962,7 @@ function compareConstants(code: Code, name: keyof typeof COMPARE, a: Expr, b: Ex
 }
 
 function use(expr: Expr): void {
-  if (expr.uses++ === 0 && (expr.kind === K.pure || expr.kind === K.select))
+  if ((expr.uses++ === 0 || expr.demanded) && (expr.kind === K.pure || expr.kind === K.select))
     for (const arg of expr.args) use(arg)
 }
 
@@ -1095,16 +1109,21 @@ class Emitter {
         out.u8(0x20)
         return out.u32(Number(expr.immediate))
       case K.call:
-        out.u8(0x10)
-        return out.u32((expr.extra as Callable).index)
+        return this.#call(expr)
       case K.load:
         this.#opcode(expr.opcode)
         return this.#memoryArgument(expr.extra as number, Number(expr.immediate))
       default:
+        if (expr.opcode === CALL) return this.#call(expr)
         this.#opcode(expr.opcode)
         if (expr.extra instanceof Uint8Array) out.bytes(expr.extra)
         else if (isLaneOpcode(expr.opcode)) out.u8(Number(expr.immediate))
     }
+  }
+
+  #call({ extra }: Expr): void {
+    this.#out.u8(CALL)
+    this.#out.u32((extra as Callable).index)
   }
 
   #constant(expr: Expr): void {
@@ -1143,7 +1162,7 @@ class Emitter {
       if ((expr.extra as Callable).results.length === 0) return
       if (expr.uses === 0) return this.#out.u8(0x1a)
     } else {
-      if (expr.uses === 0) return
+      if (expr.uses === 0 || expr.demanded) return
       if (expr.uses === 1 && (expr.kind === K.pure || expr.kind === K.select)) return
       this.#operation(expr)
     }

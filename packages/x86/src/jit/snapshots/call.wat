@@ -39,11 +39,10 @@
         (local.set $21 $8)
         (local.set $22 $9)
         (local.set $23 $10)
-        (local.set $19 (call $cfOf $19 $21 $22 $23))
         (local.set $18 (i64.extend_s_i32 (local.tee $24 (i32.add (i32.wrap_i64 $18) (i32 -1)))))
         (local.set $20
           (i64.or
-            (i64.or (i64.extend_u_i32 $19) (i64.and (i64.xor $20 $18) (i64 16)))
+            (i64.or (i64.extend_u_i32 (call $cfOf $19 $21 $22 $23)) (i64.and (i64.xor $20 $18) (i64 16)))
             (i64.shl (i64.shr_u (i64.and $20 (i64.xor $18 (i64 -1))) (i64 63)) (i64 11))))
         (local.set $6 (i64.extend_u_i32 $24))
         (block @4
