@@ -306,6 +306,7 @@ export class Cpu {
   }
   /** Makes what follows from the state after it was changed through `state`. */
   stateChanged(): void {
+    for (let segment = L.ES; segment <= L.TR; segment++) this.#core.noteFlat(segment)
     updateFpu(this.#core)
     this.#core.exports.flushTlb(0)
     this.#core.exports.updateMode()

@@ -309,7 +309,8 @@ export class RegionCode extends Handler {
       this.guards.segments.add(L.CS)
       refuseIf(base.sub(0x100000).gtU(0xffe00000))
       refuseIf(super.load('i64', at, L.STACK_MASK).ne(0xffffffff))
-      for (const segment of this.guards.segments) this.#guardSegment(segment, word, refuseIf)
+      const flat = [...this.guards.segments].reduce((bits, segment) => bits | (1 << segment), 0)
+      refuseIf(word(L.FLAT_SEGMENTS).and(flat).ne(flat))
     }
     this.#base.set(base)
     this.#tlbBase?.set(word(L.TLB_BASE))
@@ -325,19 +326,6 @@ export class RegionCode extends Handler {
     flags.a.set(super.load('i64', at, L.FLAG_A))
     flags.b.set(super.load('i64', at, L.FLAG_B))
     flags.result.set(super.load('i64', at, L.FLAG_RESULT))
-  }
-
-  /** From 0 to 4 GiB (FS and GS from their base), readable and writable; CS readable. */
-  #guardSegment(segment: number, word: (offset: number) => Expr, refuseIf: (bad: Expr) => void): void {
-    const cache = L.SEG + segment * L.SEG_SIZE
-    const type = word(cache + L.SEG_ATTRIBUTES).and(segment === L.CS ? 0x1a : 0x1e)
-    refuseIf(type.ne(segment === L.CS ? 0x1a : 0x12))
-    refuseIf(
-      word(cache + L.SEG_LIMIT)
-        .ne(-1)
-        .or(word(cache + L.SEG_UNUSABLE)),
-    )
-    if (segment !== L.FS && segment !== L.GS) refuseIf(word(cache + L.SEG_BASE))
   }
 
   override call(callee: Callable, ...args: Operandish[]): Expr {

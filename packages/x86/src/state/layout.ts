@@ -183,6 +183,8 @@ export const LAST_FAULT_ERROR = slot(4)
 export const LAST_FAULT_RIP = slot(8)
 /** Entries in TLB_JOURNAL. */
 export const TLB_JOURNAL_LENGTH = slot(4)
+/** Bit n: segment n is flat, as system/flat-segments.ts says; follows from its cache. */
+export const FLAT_SEGMENTS = slot(4)
 /** Jump cache in use. */
 export const JUMP_CACHE_BASE = slot(4)
 export const STATE_END = next

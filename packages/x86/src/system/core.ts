@@ -4,6 +4,7 @@ import type { CpuPins } from '../pins.ts'
 import { ARITHMETIC, FLAGS_EXPLICIT, RF, VM } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
 import { CR0_PE, EFER_LMA } from '../state/registers.ts'
+import { isFlat } from './flat-segments.ts'
 
 /** What the interpreter's module exports. */
 export interface EngineExports {
@@ -85,6 +86,13 @@ export class Core {
   }
   setSegmentWord(segment: number, field: number, value: number): void {
     this.words[(L.SEG + segment * L.SEG_SIZE + field) >> 2] = value
+    this.noteFlat(segment)
+  }
+  /** A segment's cache was written. */
+  noteFlat(segment: number): void {
+    const bit = 1 << segment
+    const others = this.word(L.FLAT_SEGMENTS) & ~bit
+    this.setWord(L.FLAT_SEGMENTS, isFlat(this.words, segment) ? others | bit : others)
   }
   selector(segment: number): number {
     return this.segmentWord(segment, L.SEG_SELECTOR) & 0xffff
@@ -222,6 +230,7 @@ export class Core {
     this.setPair(L.SEG + segment * L.SEG_SIZE + L.SEG_BASE, low, high)
     if (segment === L.FS) this.setPair(L.REGS + L.SLOT.fsBase * 8, low, high)
     if (segment === L.GS) this.setPair(L.REGS + L.SLOT.gsBase * 8, low, high)
+    this.noteFlat(segment)
   }
   /** Base of a segment outside 64-bit mode. */
   base(segment: number): number {

@@ -7,6 +7,7 @@ import * as L from '../state/layout.ts'
 import { EXCEPTION } from '../state/registers.ts'
 import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
+import { noteFlat } from './flat-segments.ts'
 import {
   ATTRIBUTE_DB,
   ATTRIBUTE_L,
@@ -240,6 +241,7 @@ export function defineSetFlat(module: ModuleBuilder): Callable {
     c.store('i64', cache, 0, L.SEG_BASE)
     c.store('i32', cache, -1, L.SEG_LIMIT)
     c.store('i32', cache, 0, L.SEG_UNUSABLE)
+    noteFlat(c, c.param(0))
   })
 }
 

@@ -5,6 +5,7 @@ import { CR0_AM, CR0_PE, CR0_TS, CR4_OSXSAVE, CR4_SMAP, EFER_LMA, EXCEPTION } fr
 import type { Callable, Code, Expr } from '../wasm/code.ts'
 import type { ModuleBuilder } from '../wasm/module.ts'
 import type { LoadKind, StoreKind } from '../wasm/opcodes.ts'
+import { noteFlat } from './flat-segments.ts'
 
 export const at = (c: Code, kind: LoadKind, offset: number): Expr => c.load(kind, c.i32(0), offset)
 export const put = (c: Code, kind: StoreKind, offset: number, value: Expr | number): void =>
@@ -145,6 +146,7 @@ export function defineDescriptors(
     c.store('i64', cache, base, L.SEG_BASE)
     c.store('i32', cache, limit, L.SEG_LIMIT)
     c.store('i32', cache, 0, L.SEG_UNUSABLE)
+    noteFlat(c, segment)
     c.if(segment.eq(L.FS), () => put(c, 'i64', L.REGS + L.SLOT.fsBase * 8, base))
     c.if(segment.eq(L.GS), () => put(c, 'i64', L.REGS + L.SLOT.gsBase * 8, base))
   })
