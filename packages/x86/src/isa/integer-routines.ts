@@ -13,7 +13,10 @@ export function integerRoutines(module: ModuleBuilder, routines: Map<string, Cal
     'mulHighS',
     module.func('mulHighS', ['i64', 'i64'], ['i64'], (c) => {
       const [a, b] = [c.param(0), c.param(1)]
-      c.return(signedHigh(a, b, c.call(mulHighU, a, b)))
+      const signBits = (x: Expr) => x.xor(x.shrS(63)).clz()
+      // Mostly the product has 64 bits, and only that is wanted to be known: IMUL's OF.
+      c.if(signBits(a).add(signBits(b)).geU(66), () => c.return(a.mul(b).shrS(63)))
+      c.return(highProductSigned(a, b))
     }),
   )
   routines.set('divide128', module.func('divide128', ['i64', 'i64', 'i64'], ['i64'], buildDivide128))
