@@ -17,6 +17,7 @@ export {
   GuestAddressError,
   KernelError,
   MemorySizeError,
+  SnapshotStateError,
   SnapshotVersionError,
   TypevisorError,
 } from './errors.ts'
