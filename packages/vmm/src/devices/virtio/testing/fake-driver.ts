@@ -54,6 +54,7 @@ export abstract class FakeDriver {
     const driver = this.allocate(6 + 2 * size, 4)
     const device = this.allocate(6 + 8 * size, 4)
     this.layout = { size, descriptors, driver, device }
+    ram.fill(descriptors, this.#next - descriptors)
   }
 
   static make(options: FakeDriverOptions): FakeDriver {
