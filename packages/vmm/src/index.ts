@@ -25,6 +25,7 @@ export { type CreateCpu, type EmulatedCpu, emulated } from './hypervisor/emulate
 export type { CpuRegisters, EngineName, Exit, Hypervisor, Vcpu, Vm } from './hypervisor/hypervisor.ts'
 export type { MachineExit } from './machine/exit.ts'
 export { Machine, type MachineHost, type MachineOptions, type MachineStatistics } from './machine/machine.ts'
+export { type PciPart, type PciSurroundings, virtioPci } from './machine/pci.ts'
 export { Profile, type ProfilePlace } from './machine/profile.ts'
 export { type InputSource, SerialInput } from './machine/serial-input.ts'
 export { entropyFrom, sleepWith } from './machine/surroundings.ts'
