@@ -10,6 +10,7 @@ export class Chain {
   readonly readableBytes: number
   readonly writableBytes: number
   readonly #complete: (written: number) => void
+  #isHeld = true
 
   constructor({ id, slots, readable, writable }: TakenChain, complete: (written: number) => void) {
     this.id = id
@@ -26,8 +27,14 @@ export class Chain {
     return eachPart(this.readable, offset, target.length, (part, at) => target.set(part, at))
   }
 
+  /** Whether the device has it; otherwise the memory is the driver's again. */
+  get isHeld(): boolean {
+    return this.#isHeld
+  }
+
   /** Copies to the writable bytes, `offset` on; returns how many found room. `complete` counts from the first. */
   write(source: Uint8Array, offset = 0): number {
+    if (!this.#isHeld) return 0
     return eachPart(this.writable, offset, source.length, (part, at) =>
       part.set(source.subarray(at, at + part.length)),
     )
@@ -35,7 +42,14 @@ export class Chain {
 
   /** Gives the chain back; its first `written` writable bytes were written. A reset may have ended it meanwhile. */
   complete(written = 0): void {
+    if (!this.#isHeld) return
+    this.#isHeld = false
     this.#complete(written)
+  }
+
+  /** For its queue, which was closed or took it back. */
+  drop(): void {
+    this.#isHeld = false
   }
 }
 

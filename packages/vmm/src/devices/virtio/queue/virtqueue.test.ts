@@ -153,11 +153,13 @@ for (const kind of KINDS) {
     it('does nothing for a chain of a queue that was closed, or that is complete already', () => {
       const { driver, queue } = setup(kind)
       driver.add([bytes(1)])
-      driver.add([bytes(2)])
+      driver.add([bytes(2)], [1])
       const [first, second] = [queue.pop()!, queue.pop()!]
       first.complete()
       first.complete()
       queue.close()
+      assert.equal(second.isHeld, false)
+      assert.equal(second.write(bytes(1)), 0)
       second.complete()
       assert.equal(driver.usedAll().length, 1)
       assert.equal(queue.pop(), undefined)

@@ -105,6 +105,7 @@ export class Virtqueue implements Saveable<VirtqueueState> {
       return
     }
     this.#forget(chain)
+    chain.drop()
     this.#ring.untake(chain.slots)
   }
 
@@ -148,6 +149,7 @@ export class Virtqueue implements Saveable<VirtqueueState> {
   /** After this nothing of the ring is read or written. */
   close(): void {
     this.#open = false
+    for (const chain of this.#inFlight.values()) chain.drop()
     this.#inFlight.clear()
     this.#restored = []
   }

@@ -19,10 +19,12 @@ export interface FakeGuestOptions {
   readonly features?: readonly number[]
   readonly packed?: boolean
   readonly eventIndex?: boolean
+  /** RAM of its own by default. */
+  readonly ram?: GuestRam
 }
 
 export class FakeGuest {
-  readonly ram = new GuestRam(allocateGuestMemory(8 << 20))
+  readonly ram: GuestRam
   readonly transport: VirtioMmio
   readonly faults: string[] = []
   queues: FakeDriver[] = []
@@ -31,6 +33,7 @@ export class FakeGuest {
 
   constructor(device: VirtioDevice, options: FakeGuestOptions = {}) {
     this.#options = options
+    this.ram = options.ram ?? new GuestRam(allocateGuestMemory(8 << 20))
     this.transport = new VirtioMmio({
       device,
       ram: this.ram,
