@@ -7,6 +7,7 @@ import { HostBridge } from '../devices/pci/host-bridge.ts'
 import type { Bar, PciDevice, PciSlot } from '../devices/pci/pci-function.ts'
 import { REGISTER } from '../devices/pci/registers.ts'
 import { VirtioPci } from '../devices/virtio/pci/virtio-pci.ts'
+import type { VirtioOptions } from '../devices/virtio/virtio-core.ts'
 import type { VirtioDevice } from '../devices/virtio/virtio-device.ts'
 import { type InterruptLine, SharedLine } from '../interrupts/line.ts'
 import type { ApicMessage, DeliveryMode } from '../interrupts/local-apic/message.ts'
@@ -24,17 +25,12 @@ export interface PciSurroundings {
 /** A device for a slot, in a machine's list of parts. */
 export type PciPart = (surroundings: PciSurroundings) => PciDevice
 
-/** A virtio device on the PCI bus. `onFault` is told when its driver broke the rules. */
+/** A virtio device on the PCI bus. */
 export function virtioPci(
   make: (surroundings: PciSurroundings) => VirtioDevice,
-  onFault?: (reason: string) => void,
+  options: VirtioOptions = {},
 ): PciPart {
-  return (surroundings) =>
-    new VirtioPci({
-      device: make(surroundings),
-      ram: surroundings.ram,
-      ...(onFault ? { onFault } : {}),
-    })
+  return (surroundings) => new VirtioPci({ ...options, device: make(surroundings), ram: surroundings.ram })
 }
 
 /** An INTx of a slot and the global system interrupt that it is. */

@@ -29,14 +29,20 @@ export const STATUS = {
 /** Areas of a queue, in the order of their registers. */
 export const AREA = { descriptors: 0, driver: 1, device: 2 } as const
 
+/** What whoever builds a machine may say of a virtio device. */
+export interface VirtioOptions {
+  /** The driver broke the rules, and how: for the log. */
+  readonly onFault?: (reason: string) => void
+  /** `false` offers split rings alone: for drivers that offer packed ones and get them wrong. */
+  readonly packed?: boolean
+}
+
 export interface CorePins {
   readonly ram: GuestRam
   /** "Used Buffer Notification". */
   onUsed(queue: number): void
   /** "Configuration Change Notification". */
   onConfigChange(): void
-  /** The driver broke the rules: a sentence's end for the log. */
-  onFault?(reason: string): void
 }
 
 /** What a driver says of a queue. */
@@ -74,15 +80,18 @@ export class VirtioCore implements DriverLink, Saveable<VirtioCoreState> {
   readonly driverFeatures: Features = new Features()
   readonly queues: readonly QueueRegisters[]
   readonly #pins: CorePins
+  readonly #onFault: (reason: string) => void
   #status = 0
   #configGeneration = 0
   #isResetting = false
 
-  constructor(device: VirtioDevice, pins: CorePins) {
+  constructor(device: VirtioDevice, pins: CorePins, { onFault, packed = true }: VirtioOptions = {}) {
     this.device = device
     this.ram = pins.ram
     this.#pins = pins
-    this.offered = Features.of([...device.features, ...RING_FEATURES])
+    this.#onFault = onFault ?? (() => {})
+    const ringFeatures = RING_FEATURES.filter((bit) => packed || bit !== VIRTIO_F_RING_PACKED)
+    this.offered = Features.of([...device.features, ...ringFeatures])
     this.queues = device.queueSizes.map((size) => new QueueRegisters(size))
     device.attach(this)
   }
@@ -119,7 +128,7 @@ export class VirtioCore implements DriverLink, Saveable<VirtioCoreState> {
     const wasReady = this.isReady
     this.#status |= STATUS.DEVICE_NEEDS_RESET
     for (const { ring } of this.queues) ring?.close()
-    this.#pins.onFault?.(reason)
+    this.#onFault(reason)
     if (wasReady) this.#pins.onConfigChange()
   }
 

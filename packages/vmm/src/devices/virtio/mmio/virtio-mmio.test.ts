@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { allocateGuestMemory, GuestRam } from '../../../memory/guest-memory.ts'
 import { FakeDevice } from '../testing/fake-device.ts'
 import { FakeGuest, type FakeGuestOptions } from '../testing/fake-guest.ts'
+import { VirtioMmio } from './virtio-mmio.ts'
 
 function setup(options: FakeGuestOptions = {}) {
   const device = new FakeDevice()
@@ -53,6 +55,13 @@ describe('virtio over MMIO', () => {
     guest.write(0x20, 0)
     guest.write(0x70, FEATURES_OK)
     assert.equal(guest.status, 3)
+  })
+  it('offers no packed rings when it is told not to', () => {
+    const ram = new GuestRam(allocateGuestMemory(1 << 20))
+    const device = new FakeDevice()
+    const transport = new VirtioMmio({ device, ram, irq: { set: () => {} }, packed: false })
+    transport.mmioWrite(0x14, 4, 1)
+    assert.equal(transport.mmioRead(0x10, 4), 0x1000_0101)
   })
   it('does not let features change once they are agreed', () => {
     const { device, guest } = setup({ features: [3] })

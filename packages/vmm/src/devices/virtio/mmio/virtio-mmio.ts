@@ -4,7 +4,7 @@ import type { MmioDevice } from '../../../bus/mmio-bus.ts'
 import type { InterruptLine } from '../../../interrupts/line.ts'
 import type { GuestRam } from '../../../memory/guest-memory.ts'
 import { expectVersion, type Saveable } from '../../../snapshot/version.ts'
-import { AREA, type QueueRegisters, VirtioCore } from '../virtio-core.ts'
+import { AREA, type QueueRegisters, VirtioCore, type VirtioOptions } from '../virtio-core.ts'
 import type { VirtioDevice } from '../virtio-device.ts'
 import type { VirtioMmioState } from './virtio-mmio.state.ts'
 
@@ -36,19 +36,14 @@ export class VirtioMmio implements MmioDevice, Saveable<VirtioMmioState> {
   #queueSel = 0
   #interruptStatus = 0
 
-  constructor(options: {
-    device: VirtioDevice
-    ram: GuestRam
-    irq: InterruptLine
-    onFault?: (reason: string) => void
-  }) {
+  constructor(options: { device: VirtioDevice; ram: GuestRam; irq: InterruptLine } & VirtioOptions) {
     this.#irq = options.irq
-    this.core = new VirtioCore(options.device, {
+    const pins = {
       ram: options.ram,
       onUsed: () => this.#interrupt(USED_BUFFER),
       onConfigChange: () => this.#interrupt(CONFIG_CHANGE),
-      ...(options.onFault ? { onFault: options.onFault } : {}),
-    })
+    }
+    this.core = new VirtioCore(options.device, pins, options)
     this.#registers = this.#makeRegisters()
   }
 

@@ -10,7 +10,7 @@ import { expectVersion } from '../../../snapshot/version.ts'
 import { MSI_X_LENGTH, MSI_X_LIMIT, MsiX } from '../../pci/msi-x.ts'
 import { type PciDevice, PciFunction } from '../../pci/pci-function.ts'
 import { CAPABILITY } from '../../pci/registers.ts'
-import { AREA, type QueueRegisters, VirtioCore } from '../virtio-core.ts'
+import { AREA, type QueueRegisters, VirtioCore, type VirtioOptions } from '../virtio-core.ts'
 import type { VirtioDevice } from '../virtio-device.ts'
 import type { VirtioPciState } from './virtio-pci.state.ts'
 
@@ -56,8 +56,8 @@ export class VirtioPci implements PciDevice<VirtioPciState>, MmioDevice {
   #isr = 0
   #configVector = VIRTIO_MSI_NO_VECTOR
 
-  constructor(options: { device: VirtioDevice; ram: GuestRam; onFault?: (reason: string) => void }) {
-    const { device, ram, onFault } = options
+  constructor(options: { device: VirtioDevice; ram: GuestRam } & VirtioOptions) {
+    const { device, ram } = options
     const queues = device.queueSizes.length
     this.#msiX = new MsiX(Math.min(queues + 1, MSI_X_LIMIT))
     this.#queueVectors = new Uint16Array(queues).fill(VIRTIO_MSI_NO_VECTOR)
@@ -80,12 +80,12 @@ export class VirtioPci implements PciDevice<VirtioPciState>, MmioDevice {
       this.#msiX.flush()
       this.#updateLine()
     }
-    this.core = new VirtioCore(device, {
+    const pins = {
       ram,
-      onUsed: (queue) => this.#interrupt(ISR_QUEUE, this.#queueVectors[queue]),
+      onUsed: (queue: number) => this.#interrupt(ISR_QUEUE, this.#queueVectors[queue]),
       onConfigChange: () => this.#interrupt(ISR_CONFIG, this.#configVector),
-      ...(onFault ? { onFault } : {}),
-    })
+    }
+    this.core = new VirtioCore(device, pins, options)
     this.#common = this.#makeCommon()
   }
 
