@@ -299,6 +299,24 @@ describe('machine', () => {
     )
     assert.deepEqual(await machine.run(), { kind: 'reset' })
   })
+  it('saves its PCI bus, and restores it where the same devices are', () => {
+    const rng = virtioPci((s) => new VirtioRng(s))
+    const build = (count: number) => setup(() => HLT, undefined, new Array(count).fill(rng))
+    const { cpu, machine } = build(2)
+    const config = ({ pins }: FakeCpu, address: number, value?: number) => {
+      pins.portWrite(0xcf8, 4, 0x8000_0000 + address)
+      if (value !== undefined) pins.portWrite(0xcfc, 4, value)
+      return pins.portRead(0xcfc, 4)
+    }
+    config(cpu, 0x1020, 0xf000_0000)
+    config(cpu, 0x1004, 6)
+    const state = JSON.parse(JSON.stringify(machine.parts.pci!.save()))
+    const other = build(2)
+    other.machine.parts.pci!.restore(state)
+    assert.equal(config(other.cpu, 0x1020), 0xf000_0000)
+    assert.equal(other.cpu.pins.mmioRead(0xf000_0012, 2), 1)
+    assert.throws(() => build(1).machine.parts.pci!.restore(state), { code: 'TV_SNAPSHOT_STATE' })
+  })
   it('maps BARs and brings a device’s message to the local APIC, and INTA# to the I/O APIC', async () => {
     const rng = virtioPci((s) => new VirtioRng(s))
     const { machine } = setup(

@@ -9,10 +9,13 @@ import { REGISTER } from '../devices/pci/registers.ts'
 import { VirtioPci } from '../devices/virtio/pci/virtio-pci.ts'
 import type { VirtioOptions } from '../devices/virtio/virtio-core.ts'
 import type { VirtioDevice } from '../devices/virtio/virtio-device.ts'
+import { SnapshotStateError } from '../errors.ts'
 import { type InterruptLine, SharedLine } from '../interrupts/line.ts'
 import type { ApicMessage, DeliveryMode } from '../interrupts/local-apic/message.ts'
 import type { GuestRam } from '../memory/guest-memory.ts'
 import { PCI_IO, PCI_MEMORY } from '../memory/memory-map.ts'
+import { expectVersion, type Saveable } from '../snapshot/version.ts'
+import type { PciBusState } from './pci.state.ts'
 
 /** What a device in a slot may be made from. */
 export interface PciSurroundings {
@@ -55,7 +58,7 @@ export interface PciWiring {
 }
 
 /** The bus with its devices in slots 1 and up. */
-export class PciBus {
+export class PciBus implements Saveable<PciBusState> {
   readonly bridge = new HostBridge()
   readonly devices: readonly PciDevice[]
   readonly routes: readonly PciRoute[]
@@ -111,6 +114,26 @@ export class PciBus {
     if (kind === 'io') this.#nextPort = next + length
     else this.#nextMemory = next + length
     return next
+  }
+
+  save(): PciBusState {
+    return {
+      version: 1,
+      bridge: this.bridge.save(),
+      devices: this.devices.map((device) => device.save()),
+    }
+  }
+
+  /** Of a machine that was given the same devices. */
+  restore(state: PciBusState): void {
+    expectVersion('pci-bus', state, 1)
+    if (state.devices.length !== this.devices.length) {
+      throw new SnapshotStateError('pci-bus', `${state.devices.length} devices, not ${this.devices.length}`)
+    }
+    this.bridge.restore(state.bridge)
+    this.devices.forEach((device, i) => {
+      device.restore(state.devices[i])
+    })
   }
 }
 

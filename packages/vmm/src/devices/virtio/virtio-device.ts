@@ -21,9 +21,11 @@ export interface DriverLink {
  * A virtio device: all of it but how the driver finds it. It reaches guest RAM through its queues' chains alone.
  *
  * Requests may complete later: keep the chain, complete it and `signal` its queue when the back end is done; where the
- * back end has no room, stop popping and go on when there is. `reset` drops all chains; completing one after that does
- * nothing, but the memory behind it is the driver's again. So a device whose back end still writes to such memory
- * returns a promise, and the driver sees the reset done only after that.
+ * back end has no room, stop popping and go on when there is. After a late completion look at the queue again: while
+ * much is in flight `pop` gives nothing, and the driver does not notify twice.
+ *
+ * `reset` drops all chains; completing one after that does nothing, but the memory behind it is the driver's again. So a
+ * device whose back end still writes to such memory returns a promise, and the driver sees the reset done after it.
  */
 export interface VirtioDevice<State extends { version: number } = { version: number }>
   extends Saveable<State> {
@@ -46,6 +48,6 @@ export interface VirtioDevice<State extends { version: number } = { version: num
   /** The driver made chains available in a queue, or says so. */
   notified(index: number): void
   reset(): void | Promise<void>
-  /** VIRTIO_F_RING_RESET: as `reset`, of one queue. Without it, `reset`'s promise is not needed for queues either. */
+  /** VIRTIO_F_RING_RESET: as `reset`, of one queue. Devices that keep chains need it. */
   resetQueue?(index: number): void | Promise<void>
 }
