@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createDomain, describeExit } from '@typevisor/host'
-import { emulated, type Hypervisor } from '@typevisor/vmm'
+import { emulated, type Hypervisor, type PciPart } from '@typevisor/vmm'
 import { Cpu } from '@typevisor/x86'
 
 export const SOURCES: string = fileURLToPath(new URL('.', import.meta.url))
@@ -51,6 +51,7 @@ export async function runKernel(options: {
   readonly memoryMib?: number
   readonly engine?: string | Hypervisor
   readonly seconds?: number
+  readonly pci?: readonly PciPart[]
 }): Promise<Outcome & { readonly serial: string }> {
   let output = ''
   let serial = ''
@@ -60,6 +61,7 @@ export async function runKernel(options: {
     commandLine: options.commandLine ?? '',
     memoryBytes: (options.memoryMib ?? 64) << 20,
     engine: options.engine ?? 'interpreter',
+    ...(options.pci ? { pci: options.pci } : {}),
     serial: { write: (byte: number) => (serial += String.fromCharCode(byte)) },
     debugConsole: { write: (byte: number) => (output += String.fromCharCode(byte)) },
   })

@@ -49,6 +49,13 @@ export class SnapshotVersionError extends TypevisorError {
   }
 }
 
+/** A saved state that no machine can have been in. */
+export class SnapshotStateError extends TypevisorError {
+  constructor(part: string, reason: string) {
+    super('TV_SNAPSHOT_STATE', `The state of ${part} is damaged: ${reason}.`)
+  }
+}
+
 /** Reports a bug of ours: `invariant` is a sentence that should have been true. */
 export function assert(condition: boolean, invariant: string): asserts condition {
   if (!condition) throw new Error(`Invariant broken: ${invariant}`)

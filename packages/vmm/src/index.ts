@@ -14,6 +14,23 @@ export { unlz4Legacy } from './boot/lz4.ts'
 export type { Clock, Timer, TimerClock, WallClock } from './clock/clock.ts'
 export type { ByteSink } from './devices/pc/uart16550/uart16550.ts'
 export {
+  type BalloonOptions,
+  type BalloonStatistics,
+  VirtioBalloon,
+} from './devices/virtio/balloon/balloon.ts'
+export {
+  type ConsolePort,
+  type ConsolePortOptions,
+  VirtioConsole,
+} from './devices/virtio/console/console.ts'
+export { VirtioMmio } from './devices/virtio/mmio/virtio-mmio.ts'
+export type { Chain } from './devices/virtio/queue/chain.ts'
+export type { Segment } from './devices/virtio/queue/segments.ts'
+export { Virtqueue } from './devices/virtio/queue/virtqueue.ts'
+export { VirtioRng } from './devices/virtio/rng/rng.ts'
+export type { VirtioOptions } from './devices/virtio/virtio-core.ts'
+export type { DriverLink, VirtioDevice } from './devices/virtio/virtio-device.ts'
+export {
   type BlockBackend,
   type Buffers,
   type Completion,
@@ -39,6 +56,7 @@ export {
   GuestAddressError,
   KernelError,
   MemorySizeError,
+  SnapshotStateError,
   SnapshotVersionError,
   TypevisorError,
 } from './errors.ts'
@@ -46,6 +64,7 @@ export { type CreateCpu, type EmulatedCpu, emulated } from './hypervisor/emulate
 export type { CpuRegisters, EngineName, Exit, Hypervisor, Vcpu, Vm } from './hypervisor/hypervisor.ts'
 export type { MachineExit } from './machine/exit.ts'
 export { Machine, type MachineHost, type MachineOptions, type MachineStatistics } from './machine/machine.ts'
+export { type PciPart, type PciSurroundings, virtioPci } from './machine/pci.ts'
 export { Profile, type ProfilePlace } from './machine/profile.ts'
 export { type InputSource, SerialInput } from './machine/serial-input.ts'
 export { entropyFrom, sleepWith } from './machine/surroundings.ts'

@@ -7,6 +7,7 @@ import {
   loadKernel,
   Machine,
   type MachineExit,
+  type PciPart,
   type Profile,
   writeAcpiTables,
 } from '@typevisor/vmm'
@@ -34,6 +35,8 @@ export interface DomainOptions {
   onSerialRoom?: () => void
   /** Port 0xE9; to nowhere by default. */
   debugConsole?: ByteSink
+  /** Devices on a PCI bus; none by default, and then no bus. */
+  pci?: readonly PciPart[]
 }
 
 /** A machine with its kernel in RAM, ready to run. */
@@ -63,9 +66,10 @@ export async function createDomain(options: DomainOptions): Promise<Domain> {
     ...(options.profile ? { profile: options.profile } : {}),
     ...(options.onSerialRoom ? { onSerialRoom: options.onSerialRoom } : {}),
     debugConsole: options.debugConsole ?? { write: () => {} },
+    ...(options.pci ? { pci: options.pci } : {}),
     host: createMachineHost(() => serial.congestion?.()),
   })
-  const rsdp = writeAcpiTables(machine.ram, { cpus: 1 })
+  const rsdp = writeAcpiTables(machine.ram, { cpus: 1, pci: machine.parts.pci })
   const image = { kernel, modules, commandLine: options.commandLine ?? '' }
   const { protocol, registers } = await loadKernel(image, { ram: machine.ram, rsdp, decompressors })
   machine.start(registers)

@@ -48,6 +48,21 @@ describe('port bus', () => {
   })
 })
 
+describe('port bus, movable ranges', () => {
+  it('are nowhere until they are moved, and give way to what is registered', () => {
+    const bus = new PortBus()
+    const { device } = recorder(5)
+    bus.registerMovable({ name: 'bar', length: 8, device })
+    assert.equal(bus.read(0xc000, 1), 0xff)
+    bus.relocate(device, 0xc000)
+    assert.equal(bus.read(0xc001, 1), 6)
+    bus.register({ name: 'fixed', base: 0xc001, length: 1, device: recorder(0x40).device })
+    assert.equal(bus.read(0xc001, 1), 0x40)
+    bus.relocate(device, undefined)
+    assert.equal(bus.read(0xc000, 1), 0xff)
+  })
+})
+
 describe('MMIO bus', () => {
   it('floats high where nothing answers', () => {
     assert.equal(new MmioBus().read(2 ** 40, 4), 0xffff_ffff)

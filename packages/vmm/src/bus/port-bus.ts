@@ -26,6 +26,7 @@ export function allOnes(size: AccessSize): number {
 export class PortBus {
   readonly #owner = new Uint8Array(PORT_COUNT)
   readonly #ranges: PortRange[] = []
+  #movable: PortRange[] = []
 
   /** Claims a range. Overlap is a mistake in the list of parts. */
   register(range: PortRange): void {
@@ -38,6 +39,16 @@ export class PortBus {
     }
     if (this.#ranges.length === 255) throw new RangeError('too many port ranges')
     this.#owner.fill(this.#ranges.push(range), base, base + length)
+  }
+
+  /** Adds a device whose ports the guest chooses; until then it has none. Ranges that were registered come first. */
+  registerMovable(range: Omit<PortRange, 'base'>): void {
+    this.#movable.push({ ...range, base: NaN })
+  }
+
+  /** Gives a movable device other ports, or none. */
+  relocate(device: PortDevice, base: number | undefined): void {
+    this.#movable = this.#movable.map((r) => (r.device === device ? { ...r, base: base ?? NaN } : r))
   }
 
   read(port: number, size: AccessSize): number {
@@ -62,8 +73,12 @@ export class PortBus {
   /** The range that takes the whole access, or undefined: then it is split, down to single bytes. */
   #claim(port: number, size: AccessSize): PortRange | undefined {
     const owner = this.#owner[port]
-    if (owner === 0) return undefined
-    const range = this.#ranges[owner - 1]
+    const range = owner === 0 ? this.#find(port) : this.#ranges[owner - 1]
+    if (!range) return undefined
     return size <= (range.width ?? 1) && port + size <= range.base + range.length ? range : undefined
+  }
+
+  #find(port: number): PortRange | undefined {
+    return this.#movable.find((r) => port >= r.base && port < r.base + r.length)
   }
 }

@@ -8,6 +8,7 @@ import type { CpuRegisters, Exit, Hypervisor, Vcpu, Vm } from '../hypervisor/hyp
 import { allocateGuestMemory, GuestRam } from '../memory/guest-memory.ts'
 import type { MachineExit } from './exit.ts'
 import { buildPc, type PcOutputs, type PcParts } from './pc.ts'
+import type { PciPart } from './pci.ts'
 import type { Profile } from './profile.ts'
 import { SlicePacer } from './slice-pacer.ts'
 
@@ -32,6 +33,8 @@ export interface MachineOptions extends PcOutputs {
   model?: string
   /** Is told where the time goes. */
   profile?: Profile
+  /** Devices on a PCI bus, from slot 1 on. The machine has no such bus without any. */
+  pci?: readonly PciPart[]
 }
 
 /** What a machine counted. */
@@ -90,6 +93,8 @@ export class Machine {
       clock: this.#clock,
       wall: host.wall,
       memory,
+      ram: this.ram,
+      random: host.random,
       onInterruptChange: () => this.#updateInterrupt(),
       onExit: (exit) => this.#end(exit),
     })

@@ -15,7 +15,9 @@ import { IoApic } from '../interrupts/io-apic/io-apic.ts'
 import type { InterruptLine } from '../interrupts/line.ts'
 import { ApicBus } from '../interrupts/local-apic/apic-bus.ts'
 import { LOCAL_APIC_DEFAULT_BASE, LocalApic } from '../interrupts/local-apic/local-apic.ts'
+import type { GuestRam } from '../memory/guest-memory.ts'
 import type { MachineExit } from './exit.ts'
+import { interruptMessage, PciBus, type PciPart } from './pci.ts'
 
 /** Where a PC's outputs go. */
 export interface PcOutputs {
@@ -32,6 +34,10 @@ export interface PcSurroundings extends PcOutputs {
   clock: TimerClock
   wall: WallClock
   memory: { bytes: number; lowBytes: number }
+  ram: GuestRam
+  random: () => number
+  /** Devices in the slots of a PCI bus; without any there is no such bus. */
+  pci?: readonly PciPart[]
   /** `interruptPending` may have changed. */
   onInterruptChange: () => void
   onExit: (exit: MachineExit) => void
@@ -48,6 +54,7 @@ export interface PcParts {
   keyboard: I8042
   acpiPm: AcpiPm
   resets: ResetControl
+  pci?: PciBus
   /** INTR to the processor. */
   interruptPending(): boolean
   /** INTA. */
@@ -91,13 +98,24 @@ export function buildPc(s: PcSurroundings): PcParts {
     { name: 'elcr-master', base: 0x4d0, length: 1, device: pics.master.edgeLevelControl },
     { name: 'elcr-slave', base: 0x4d1, length: 1, device: pics.slave.edgeLevelControl },
     { name: 'acpi-pm', base: PM_BASE, length: 12, device: acpiPm, width: 4 },
-    { name: 'reset-control', base: 0xcf9, length: 1, device: resets.resetControl },
   ] as const satisfies readonly PortRange[]) {
     s.ports.register(range)
   }
   s.mmio.register({ name: 'io-apic', base: 0xfec0_0000, length: 0x1000, device: ioApic })
   s.mmio.register({ name: 'local-apic', base: LOCAL_APIC_DEFAULT_BASE, length: 0x1000, device: localApic })
-  return { ...interrupts, pit, keyboard, com1, rtc, acpiPm, resets }
+  const { resetControl } = resets
+  if (!s.pci?.length)
+    s.ports.register({ name: 'reset-control', base: 0xcf9, length: 1, device: resetControl })
+  return {
+    ...interrupts,
+    pit,
+    keyboard,
+    com1,
+    rtc,
+    acpiPm,
+    resets,
+    ...(s.pci?.length ? { pci: new PciBus(s.pci, s, { ...s, ...interrupts, resetControl }) } : {}),
+  }
 }
 
 /** A device whose range begins at one of its higher offsets. */
@@ -147,6 +165,11 @@ function wireInterrupts({ clock, mmio, onInterruptChange }: PcSurroundings) {
     ioApic,
     localApic,
     isa,
+    gsi: (pin: number): InterruptLine => ({ set: (asserted) => ioApic.setLine(pin, asserted) }),
+    message: (address: number, data: number) => {
+      const message = interruptMessage(address, data)
+      if (message) bus.send(message)
+    },
     interruptPending: () => extInt() || localApic.intr,
     acknowledgeInterrupt: () => (extInt() ? pics.acknowledge() : localApic.acknowledge()),
   }

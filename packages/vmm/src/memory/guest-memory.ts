@@ -91,6 +91,18 @@ export class GuestRam {
     return this.#bytes.slice(offset, offset + length) as Uint8Array<ArrayBuffer>
   }
 
+  /** The bytes themselves, valid as long as the machine: for devices that move data. After writing there, call `written`. */
+  view(gpa: number, length: number): Uint8Array {
+    const offset = this.#check(gpa, length)
+    return this.#bytes.subarray(offset, offset + length)
+  }
+
+  /** Tells that a `view` of this range was written to. */
+  written(gpa: number, length: number): void {
+    this.#check(gpa, length)
+    this.#onWrite(gpa, length)
+  }
+
   writeU8(gpa: number, value: number): void {
     this.#view.setUint8(this.#check(gpa, 1), value)
     this.#onWrite(gpa, 1)

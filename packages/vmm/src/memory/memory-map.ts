@@ -20,6 +20,10 @@ export const LOW_RAM_END = 0x9_fc00
 export const BIOS_AREA = 0xe_0000
 export const HIGH_MEMORY = 0x10_0000
 
+/** Where PCI devices are: above all RAM that lies below 4 GiB, up to the I/O APIC. */
+export const PCI_MEMORY = { base: 0xe000_0000, length: 0x1ec0_0000 } as const
+export const PCI_IO = { base: 0xc000, length: 0x4000 } as const
+
 /** What is where in guest-physical address space, in ascending order. */
 export function memoryMap(ram: { bytes: number; lowBytes: number }): Region[] {
   const regions: Region[] = [

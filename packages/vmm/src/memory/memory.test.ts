@@ -63,6 +63,20 @@ describe('guest RAM', () => {
   })
 })
 
+describe('guest RAM lent to devices', () => {
+  it('is a view without a copy, within RAM, and tells of a write when it is told', () => {
+    const log: [number, number][] = []
+    const ram = new GuestRam(allocateGuestMemory(MIB), (gpa, length) => log.push([gpa, length]))
+    ram.view(16, 4).set([1, 2, 3, 4])
+    assert.equal(ram.readU32(16), 0x0403_0201)
+    assert.deepEqual(log, [])
+    ram.written(16, 4)
+    assert.deepEqual(log, [[16, 4]])
+    assert.throws(() => ram.view(MIB - 2, 4), { code: 'TV_GUEST_ADDRESS' })
+    assert.throws(() => ram.written(MIB - 2, 4), { code: 'TV_GUEST_ADDRESS' })
+  })
+})
+
 describe('memory map', () => {
   it('is sorted, free of overlap, and reports all RAM from 1 MiB up', () => {
     for (const bytes of [2, 512, 3072, 4096].map((n) => n * MIB)) {

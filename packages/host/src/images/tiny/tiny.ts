@@ -23,6 +23,18 @@ export const TINY32: TinyVariant = { architecture: 'i386', metaPackage: 'linux-i
 const BUSYBOX_PACKAGE = 'busybox-static'
 /** What the power button needs; everything else that a shell needs is built into Debian's kernels. */
 const MODULES = ['kernel/drivers/acpi/button.ko', 'kernel/drivers/input/evdev.ko'] as const
+/** What a machine with virtio devices needs: its /init loads them when it sees such a machine. Some kernels have a few built in. */
+const VIRTIO_MODULES = [
+  'kernel/drivers/virtio/virtio_ring.ko',
+  'kernel/drivers/virtio/virtio.ko',
+  'kernel/drivers/virtio/virtio_pci_legacy_dev.ko',
+  'kernel/drivers/virtio/virtio_pci_modern_dev.ko',
+  'kernel/drivers/virtio/virtio_pci.ko',
+  'kernel/drivers/char/hw_random/rng-core.ko',
+  'kernel/drivers/char/hw_random/virtio-rng.ko',
+  'kernel/drivers/char/virtio_console.ko',
+  'kernel/drivers/virtio/virtio_balloon.ko',
+] as const
 
 export interface BuildContext {
   name: string
@@ -93,6 +105,7 @@ async function initramfs(root: string, kernelVersion: string): Promise<CpioEntry
       'etc/acpi/PWRF',
       'lib',
       'lib/modules',
+      'lib/modules/virtio',
       'proc',
       'run',
       'sys',
@@ -103,15 +116,21 @@ async function initramfs(root: string, kernelVersion: string): Promise<CpioEntry
     { kind: 'character-device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 },
     { kind: 'file', path: 'init', mode: 0o755, data: await own('init') },
     { kind: 'file', path: 'etc/acpi/PWRF/00000080', mode: 0o755, data: await own('power-button') },
-    ...(await modules(root, kernelVersion)),
+    ...(await modules(root, kernelVersion, MODULES, 'lib/modules')),
+    ...(await modules(root, kernelVersion, VIRTIO_MODULES, 'lib/modules/virtio')),
     ...(await busybox(root)),
   ]
 }
 
 /** Modules in the order in which they are to be loaded; Debian 13 compresses them. */
-async function modules(root: string, kernelVersion: string): Promise<CpioEntry[]> {
+async function modules(
+  root: string,
+  kernelVersion: string,
+  names: readonly string[],
+  target: string,
+): Promise<CpioEntry[]> {
   const entries: CpioEntry[] = []
-  for (const [index, module] of MODULES.entries()) {
+  for (const [index, module] of names.entries()) {
     for (const suffix of ['', '.xz']) {
       // Packages of merged-/usr systems have them in usr/lib.
       for (const lib of ['lib', 'usr/lib']) {
@@ -119,7 +138,7 @@ async function modules(root: string, kernelVersion: string): Promise<CpioEntry[]
         const data = await readFile(path).catch(() => undefined)
         const name = module.replace(/.*\//, '')
         if (data)
-          entries.push({ kind: 'file', path: `lib/modules/${index}-${name}${suffix}`, mode: 0o644, data })
+          entries.push({ kind: 'file', path: `${target}/${index}-${name}${suffix}`, mode: 0o644, data })
       }
     }
   }

@@ -7,7 +7,8 @@ export type Aml = readonly number[]
 function packageLength(content: number): Aml {
   if (content + 1 < 0x40) return [content + 1]
   const total = content + 2
-  return [0x40 | (total & 0xf), (total >> 4) & 0xff]
+  if (total < 0x1000) return [0x40 | (total & 0xf), (total >> 4) & 0xff]
+  return [0x80 | ((total + 1) & 0xf), ((total + 1) >> 4) & 0xff, (total + 1) >> 12]
 }
 
 function packaged(opcode: Aml, content: Aml): Aml {
@@ -70,4 +71,25 @@ export function ioPorts(base: number, length: number): Aml {
 export function irq(line: number): Aml {
   const mask = 1 << line
   return [0x22, mask & 0xff, mask >> 8]
+}
+
+/** "Word Address Space Descriptor" of a bridge that passes on all of a range: bus numbers or I/O. */
+function wordSpace(type: number, flags: number, base: number, length: number): Aml {
+  const word = (value: number) => [value & 0xff, value >> 8]
+  return [...[0x88, 13, 0, type, 0x0c, flags], ...[0, base, base + length - 1, 0, length].flatMap(word)]
+}
+
+export function busNumbers(first: number, count: number): Aml {
+  return wordSpace(2, 0, first, count)
+}
+
+/** Ports that devices behind a bridge may have. */
+export function ioWindow(base: number, length: number): Aml {
+  return wordSpace(1, 3, base, length)
+}
+
+/** "DWord Address Space Descriptor": addresses that devices behind a bridge may have, not cacheable, writable. */
+export function memoryWindow(base: number, length: number): Aml {
+  const dword = (value: number) => [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff)
+  return [0x87, 23, 0, 0, 0x0c, 1, ...[0, base, base + length - 1, 0, length].flatMap(dword)]
 }

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { allocateGuestMemory, GuestRam } from '../../memory/guest-memory.ts'
 import { device, eisaId, integer, name, packageOf } from './aml.ts'
-import { writeAcpiTables } from './tables.ts'
+import { type AcpiOptions, writeAcpiTables } from './tables.ts'
 
-function read() {
+function read(options: Partial<AcpiOptions> = {}) {
   const ram = new GuestRam(allocateGuestMemory(0x20_0000))
-  const rsdp = writeAcpiTables(ram, { cpus: 2 })
+  const rsdp = writeAcpiTables(ram, { cpus: 2, ...options })
   const text = (gpa: number, length: number) => Buffer.from(ram.read(gpa, length)).toString('latin1')
   const sum = (gpa: number, length: number) => ram.read(gpa, length).reduce((a, b) => a + b, 0) & 0xff
   const xsdt = Number(ram.readU64(rsdp + 24))
@@ -51,6 +51,23 @@ describe('ACPI tables', () => {
     assert.equal(text(facs, 4), 'FACS')
     assert.equal(facs % 64, 0)
   })
+  it('DSDT: a PCI bus with its windows and interrupts, and MSI, only where the machine has that', () => {
+    const dsdt = ({ ram, tables }: ReturnType<typeof read>) => {
+      const gpa = Number(ram.readU64(tables.get('FACP')! + 140))
+      return Buffer.from(ram.read(gpa, ram.readU32(gpa + 4)))
+    }
+    const without = read()
+    assert.equal(dsdt(without).includes('PCI0'), false)
+    assert.equal(without.ram.readU16(without.tables.get('FACP')! + 109), 0x0f)
+    const pci = read({ pci: { routes: Array.from({ length: 31 }, (_, i) => ({ slot: i + 1, gsi: 16 })) } })
+    assert.equal(pci.ram.readU16(pci.tables.get('FACP')! + 109), 0x07)
+    const aml = dsdt(pci)
+    assert.equal(pci.sum(Number(pci.ram.readU64(pci.tables.get('FACP')! + 140)), aml.length), 0)
+    const route = [0x12, 0x0b, 0x04, 0x0c, 0xff, 0xff, 0x02, 0x00, 0x00, 0x00, 0x0a, 0x10]
+    assert.ok(aml.includes(Buffer.from(route)))
+    const window = [0x87, 0x17, 0, 0, 0x0c, 1, 0, 0, 0, 0, 0, 0, 0, 0xe0, 0xff, 0xff, 0xbf, 0xfe]
+    assert.ok(aml.includes(Buffer.from(window)))
+  })
   it('MADT: processors, I/O APIC, IRQ0 at GSI 2, a level SCI, and NMI at LINT1', () => {
     const { ram, tables } = read()
     const madt = tables.get('APIC')!
@@ -80,5 +97,8 @@ describe('AML', () => {
     const term = device('ABCD', new Array(100).fill(0xa3))
     assert.deepEqual(term.slice(0, 4), [0x5b, 0x82, 0x40 | (106 & 15), 106 >> 4])
     assert.equal(term.length, 2 + 106)
+    const longer = device('ABCD', new Array(5000).fill(0xa3))
+    assert.deepEqual(longer.slice(0, 5), [0x5b, 0x82, 0x80 | (5007 & 15), (5007 >> 4) & 0xff, 5007 >> 12])
+    assert.equal(longer.length, 2 + 5007)
   })
 })

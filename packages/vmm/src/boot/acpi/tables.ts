@@ -2,9 +2,23 @@
 
 import { SLP_TYP_S5 } from '../../devices/pc/acpi-pm/acpi-pm.ts'
 import type { GuestRam } from '../../memory/guest-memory.ts'
-import { BIOS_AREA } from '../../memory/memory-map.ts'
+import { BIOS_AREA, PCI_IO, PCI_MEMORY } from '../../memory/memory-map.ts'
 import { ByteWriter } from '../byte-writer.ts'
-import { device, eisaId, integer, ioPorts, irq, name, packageOf, resources, scope } from './aml.ts'
+import {
+  type Aml,
+  busNumbers,
+  device,
+  eisaId,
+  integer,
+  ioPorts,
+  ioWindow,
+  irq,
+  memoryWindow,
+  name,
+  packageOf,
+  resources,
+  scope,
+} from './aml.ts'
 
 const HEADER_SIZE = 36
 const FADT_SIZE = 276
@@ -17,13 +31,20 @@ const RESET_VALUE = 0x06
 export const PM_BASE = 0x600
 export const SCI_IRQ = 9
 
-// "IA-PC Boot Architecture Flags": legacy devices, 8042, no VGA, no MSI.
-const BOOT_ARCHITECTURE = 0x000f
+// "IA-PC Boot Architecture Flags": legacy devices, 8042, no VGA; and no MSI where there is no PCI.
+const BOOT_ARCHITECTURE = 0x0007
+const NO_MSI = 0x0008
 // "Fixed Feature Flags": WBINVD, PROC_C1, no sleep button, RTC_S4 not in fixed hardware, TMR_VAL_EXT, RESET_REG_SUP.
 const FIXED_FEATURES = (1 << 0) | (1 << 2) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 10)
 
+export interface AcpiOptions {
+  cpus: number
+  /** The machine's PCI bus, if it has one: which interrupt INTA# of each slot is. */
+  pci?: { readonly routes: readonly { readonly slot: number; readonly gsi: number }[] } | undefined
+}
+
 /** Writes the tables where firmware would have them; returns the RSDP's address, which a search finds too. */
-export function writeAcpiTables(ram: GuestRam, { cpus }: { cpus: number }): number {
+export function writeAcpiTables(ram: GuestRam, { cpus, pci }: AcpiOptions): number {
   let next = BIOS_AREA + 64
   const put = (bytes: Uint8Array, align = 16) => {
     const gpa = Math.ceil(next / align) * align
@@ -32,8 +53,8 @@ export function writeAcpiTables(ram: GuestRam, { cpus }: { cpus: number }): numb
     return gpa
   }
   const facs = put(firmwareControl(), 64)
-  const dsdt = put(differentiatedDescription())
-  const tables = [put(fixedDescription(facs, dsdt)), put(multipleApics(cpus))]
+  const dsdt = put(differentiatedDescription(pci))
+  const tables = [put(fixedDescription(facs, dsdt, pci !== undefined)), put(multipleApics(cpus))]
   const xsdt = put(extendedDescription(tables))
   ram.write(BIOS_AREA, rootPointer(xsdt))
   return BIOS_AREA
@@ -59,7 +80,7 @@ function firmwareControl(): Uint8Array {
   return new ByteWriter(FACS_SIZE).ascii(0, 'FACS').u32(4, FACS_SIZE).u8(32, 2).bytes
 }
 
-function fixedDescription(facs: number, dsdt: number): Uint8Array {
+function fixedDescription(facs: number, dsdt: number, hasPci: boolean): Uint8Array {
   const fadt = new ByteWriter(FADT_SIZE)
   fadt.u32(36, facs).u32(40, dsdt)
   fadt.u16(46, SCI_IRQ)
@@ -70,7 +91,7 @@ function fixedDescription(facs: number, dsdt: number): Uint8Array {
   fadt.u8(88, 4).u8(89, 2).u8(91, 4)
   fadt.u16(96, 0xfff).u16(98, 0xfff) // no C2, no C3
   fadt.u8(108, 0x32) // the century is in CMOS
-  fadt.u16(109, BOOT_ARCHITECTURE).u32(112, FIXED_FEATURES)
+  fadt.u16(109, hasPci ? BOOT_ARCHITECTURE : BOOT_ARCHITECTURE | NO_MSI).u32(112, FIXED_FEATURES)
   ioAddress(fadt, 116, RESET_REGISTER, 8)
   fadt.u8(128, RESET_VALUE).u8(131, 0)
   fadt.u64(140, dsdt)
@@ -127,7 +148,7 @@ function multipleApics(cpus: number): Uint8Array {
   return table('APIC', 5, body.bytes)
 }
 
-function differentiatedDescription(): Uint8Array {
+function differentiatedDescription(pci: AcpiOptions['pci']): Uint8Array {
   const sleepType = integer(SLP_TYP_S5)
   const aml = [
     ...name('\\_S5_', packageOf(sleepType, sleepType, integer(0), integer(0))),
@@ -145,9 +166,32 @@ function differentiatedDescription(): Uint8Array {
         name('_HID', eisaId('PNP0303')),
         name('_CRS', resources(ioPorts(0x60, 1), ioPorts(0x64, 1), irq(1))),
       ),
+      ...(pci ? [pciRoot(pci.routes)] : []),
     ),
   ]
   return table('DSDT', 2, Uint8Array.from(aml))
+}
+
+/** "PCI Routing Table" (_PRT): INTA# of each slot is an input of the I/O APIC. */
+function pciRoot(routes: NonNullable<AcpiOptions['pci']>['routes']): Aml {
+  const route = ({ slot, gsi }: { slot: number; gsi: number }) =>
+    packageOf(integer(((slot << 16) | 0xffff) >>> 0), integer(0), integer(0), integer(gsi))
+  return device(
+    'PCI0',
+    name('_HID', eisaId('PNP0A03')),
+    name('_BBN', integer(0)),
+    name('_UID', integer(0)),
+    name(
+      '_CRS',
+      resources(
+        busNumbers(0, 1),
+        ioPorts(0xcf8, 8),
+        ioWindow(PCI_IO.base, PCI_IO.length),
+        memoryWindow(PCI_MEMORY.base, PCI_MEMORY.length),
+      ),
+    ),
+    name('_PRT', packageOf(...routes.map(route))),
+  )
 }
 
 /** "System Description Table Header", with a checksum over all. */

@@ -1,0 +1,5 @@
+/** A function's configuration space. */
+export interface PciFunctionState {
+  version: 1
+  config: number[]
+}
