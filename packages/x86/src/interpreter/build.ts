@@ -8,6 +8,7 @@ import { defineFlushTlb, defineInvalidatePage, defineProtectPage } from '../mmu/
 import { defineWalk } from '../mmu/walk.ts'
 import { EXIT } from '../state/exits.ts'
 import * as L from '../state/layout.ts'
+import { isFlatAtZero } from '../system/flat-segments.ts'
 import type { Callable } from '../wasm/code.ts'
 import { ModuleBuilder } from '../wasm/module.ts'
 import { declareEvents, defineEvents } from './events.ts'
@@ -224,9 +225,10 @@ function defineInternal(module: ModuleBuilder, runtime: Runtime, elements: Map<n
     const mask = u.select(info.and(EA_ADDRESS16), u.i64(0xffff), u.i64(0xffffffff))
     const offset = u.rawAddress().and(mask)
     u.setState('i64', L.REGS + L.SLOT.eaOffset * 8, offset)
+    const segment = info.shrU(EA_SEGMENT_SHIFT).and(7)
+    u.if(isFlatAtZero(u, segment).likely(), () => setEa(u, offset))
     const size = info.and(0xfff)
     u.if(size.eqz(), () => setEa(u, offset))
-    const segment = info.shrU(EA_SEGMENT_SHIFT).and(7)
     const linear = u.call(runtime.legacyLinear, segment, offset, size, info.and(EA_WRITE).ne(0), u.uop)
     u.exitOnFault()
     setEa(u, linear)

@@ -13,6 +13,7 @@ import { EXIT } from '../state/exits.ts'
 import { FLAGS_ADD, FLAGS_EXPLICIT, FLAGS_PARTIAL, FLAGS_SUB, VM } from '../state/flags.ts'
 import * as L from '../state/layout.ts'
 import { CR0_PE, CR4_UMIP, EXCEPTION } from '../state/registers.ts'
+import { isFlatAtZero } from '../system/flat-segments.ts'
 import { type Callable, Code, type Expr, type Operandish, type ValueType } from '../wasm/code.ts'
 import { LOAD, type LoadKind, type StoreKind } from '../wasm/opcodes.ts'
 import { HOST_OPERATIONS, type HostOperation } from './host-operations.ts'
@@ -602,9 +603,16 @@ export abstract class Meaning extends Code {
       return offset.add(this.select(segment.eq(L.GS), this.gpr(L.SLOT.gsBase), fs))
     }
     const number = this.coerce(segment, 'i32')
-    const linear = this.call(this.runtime.legacyLinear, number, offset, size, write ? 1 : 0, this.uop)
-    this.exitOnFault()
-    return linear
+    return this.choose(
+      'i64',
+      isFlatAtZero(this, number).likely(),
+      () => offset.and(0xffffffff),
+      () => {
+        const linear = this.call(this.runtime.legacyLinear, number, offset, size, write ? 1 : 0, this.uop)
+        this.exitOnFault()
+        return linear
+      },
+    )
   }
 
   // ---- stack ----

@@ -1,6 +1,6 @@
 /**
- * Which segments are flat: from 0 to 4 GiB (FS and GS from their base), readable and writable; CS readable. Recompiled code of 32
- * bits asks at each of its entries, so it is worked out where a segment's cache is written.
+ * Which segments are flat: from 0 to 4 GiB (FS and GS from their base), readable and writable; CS readable. The interpreter asks at
+ * each access outside 64-bit mode, recompiled code at each of its entries, so it is worked out where a segment's cache is written.
  */
 import * as L from '../state/layout.ts'
 import type { Code, Expr } from '../wasm/code.ts'
@@ -24,7 +24,13 @@ export function noteFlat(c: Code, segment: Expr): void {
   c.store('i32', c.i32(0), others.or(flat), L.FLAT_SEGMENTS)
 }
 
-/** The same in TypeScript. */
+const AT_ZERO = (1 << L.ES) | (1 << L.SS) | (1 << L.DS)
+/** Nonzero where a segment for data is flat from address 0, so that an offset in it is its linear address. */
+export function isFlatAtZero(c: Code, segment: Expr): Expr {
+  return c.load('i32', c.i32(0), L.FLAT_SEGMENTS).and(AT_ZERO).shrU(segment).and(1)
+}
+
+/** The same as `noteFlat` in TypeScript. */
 export function isFlat(words: Int32Array, segment: number): boolean {
   const word = (field: number): number => words[(L.SEG + segment * L.SEG_SIZE + field) >> 2]!
   const [mask, value] = segment === L.CS ? CODE : DATA
