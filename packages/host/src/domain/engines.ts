@@ -4,6 +4,7 @@ import { CPU_MODELS, Cpu, DEFAULT_CPU_MODEL, LockStepCpu } from '@typevisor/x86'
 import { keepCodeIn } from '../cache/engine-code.ts'
 import { preferHugePages } from '../memory/huge-pages.ts'
 import { DomainError } from './errors.ts'
+import { lowerCompilerThreads } from './priority.ts'
 import { startRegionWorker } from './region-worker.ts'
 
 /** The engines of this version; a `kvm` is to follow. */
@@ -43,6 +44,7 @@ function heedHints(): void {
 
 async function loadRecompiler(): Promise<Hypervisor> {
   heedHints()
+  lowerCompilerThreads()
   const keepCode = keepCodeIn()
   return emulated('jit', (options) => {
     preferHugePages(new Uint8Array(options.memory.memory.buffer))
