@@ -1,7 +1,8 @@
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { initramfsFormat, MemorySizeError } from '@typevisor/vmm'
+import { allocateHuge } from '../memory/huge-pages.ts'
 import { DomainError } from './errors.ts'
 
 const LARGEST_FILE = 2 ** 31 - 1
@@ -13,7 +14,7 @@ export async function readInput(path: string, what: string): Promise<Uint8Array>
     const stat = await file.stat()
     if (!stat.isFile()) throw unreadable(path, what, 'it is not a regular file')
     if (stat.size > LARGEST_FILE) throw unreadable(path, what, 'it is larger than 2 GiB')
-    return await file.readFile()
+    return await readWhole(file, stat.size)
   } catch (cause) {
     if (cause instanceof DomainError) throw cause
     const { code, message } = cause as NodeJS.ErrnoException
@@ -22,6 +23,18 @@ export async function readInput(path: string, what: string): Promise<Uint8Array>
     }
     throw unreadable(path, what, code ?? message)
   }
+}
+
+/** What is there of so many bytes. Kernels are large: in huge pages they take a third of the time. */
+async function readWhole(file: FileHandle, size: number): Promise<Uint8Array> {
+  const bytes = allocateHuge(size)
+  let length = 0
+  while (length < size) {
+    const { bytesRead } = await file.read(bytes, length, size - length, length)
+    if (bytesRead === 0) break
+    length += bytesRead
+  }
+  return bytes.subarray(0, length)
 }
 
 function unreadable(path: string, what: string, why: string): DomainError {

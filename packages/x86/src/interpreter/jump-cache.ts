@@ -24,28 +24,32 @@ const LAST_GENERATION = 0xffff
 
 const isUpper = (linear: Expr): Expr => linear.shrU(63).wrap()
 const generationOf = (c: Code, linear: Expr): Expr =>
-  c.load('i32_16u', isUpper(linear).shl(2), L.JUMP_GENERATIONS)
+  c.load('i64_16u', isUpper(linear).shl(2), L.JUMP_GENERATIONS)
 
 /** The entry for a linear address. */
 function entryOf(c: Code, linear: Expr): Expr {
+  // Jumps go to places that are near each other: entries of neighbours share a cache line.
   const address = linear.wrap()
-  const index = address.xor(address.shrU(12)).and(INDEX_MASK)
+  const index = address.shrU(3).xor(address.shrU(15)).and(INDEX_MASK)
   return c.load('i32', c.i32(0), L.JUMP_CACHE_BASE).add(index.shl(4))
 }
 
 /** `found` runs with the handler and the micro-op where the cache has the linear address; returns the entry. */
 export function lookUpJump(c: Code, linear: Expr, found: (handler: Expr, uop: Expr) => void): Expr {
   const entry = entryOf(c, linear)
-  const isCurrent = c.load('i32_16u', entry, GENERATION).eq(generationOf(c, linear))
-  const isKnown = c.load('i64', entry).eq(linear).and(isCurrent)
-  c.if(isKnown.likely(), () => found(c.load('i32_16u', entry, HANDLER), c.load('i32', entry, UOP)))
+  // Not by comparisons: a load that a comparison takes in is made twice, because it may trap.
+  const isOther = c.load('i64', entry).xor(linear)
+  const isOld = c.load('i64_16u', entry, GENERATION).xor(generationOf(c, linear))
+  c.if(isOther.or(isOld).eqz().likely(), () =>
+    found(c.load('i32_16u', entry, HANDLER), c.load('i32', entry, UOP)),
+  )
   return entry
 }
 
 /** The entry has this jump from now on. */
 export function rememberJump(c: Code, entry: Expr, linear: Expr, handler: Expr, uop: Expr): void {
   c.store('i64', entry, linear)
-  c.store('i32_16', entry, generationOf(c, linear), GENERATION)
+  c.store('i64_16', entry, generationOf(c, linear), GENERATION)
   c.store('i32_16', entry, handler, HANDLER)
   c.store('i32', entry, uop, UOP)
 }

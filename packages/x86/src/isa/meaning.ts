@@ -78,6 +78,7 @@ export interface Runtime {
 }
 
 const LOAD_SIGNED: Record<number, LoadKind> = { 1: 'i64_8s', 2: 'i64_16s', 4: 'i64_32s', 8: 'i64' }
+const LOAD_NARROW: Record<number, LoadKind> = { 1: 'i32_8u', 2: 'i32_16u', 4: 'i32' }
 const LOAD_UNSIGNED: Record<number, LoadKind> = { 1: 'i64_8u', 2: 'i64_16u', 4: 'i64_32u', 8: 'i64' }
 const STORE_KIND: Record<number, StoreKind> = { 1: 'i64_8', 2: 'i64_16', 4: 'i64_32', 8: 'i64' }
 const RAM = 1
@@ -457,23 +458,11 @@ export abstract class Meaning extends Code {
 
   /** Loads `size` bytes (1, 2, 4, 8) at a linear address. */
   loadMemory(address: Expr, size: number, { signed = false, stack = false } = {}): Expr {
-    if (size === 4) {
-      const low = this.#loadMemoryAs(address, size, 'i32', (bits) => bits.wrap(), { stack })
-      return signed ? low.extendS() : low.extendU()
-    }
-    const value = this.variable('i64')
-    this.#access(
-      'read',
-      address,
-      size,
-      (host) => value.set(this.load((signed ? LOAD_SIGNED : LOAD_UNSIGNED)[size]!, host, 0, RAM)),
-      () => {
-        const loaded = this.call(this.runtime.slowLoad, address, size | (stack ? 0x100 : 0), this.uop)
-        value.set(signed ? this.signExtend(loaded, size) : loaded)
-        this.exitOnAccessFault()
-      },
-    )
-    return value.get()
+    if (size === 8) return this.#loadMemoryAs(address, size, 'i64', (bits) => bits, { stack })
+    // Without its sign: V8 makes a load that extends the sign to 64 bits twice.
+    const value = this.#loadMemoryAs(address, size, LOAD_NARROW[size]!, (bits) => bits.wrap(), { stack })
+    if (!signed) return value.extendU()
+    return size === 4 ? value.extendS() : this.signExtend(value.extendU(), size)
   }
 
   /** Loads `size` bytes as something else than an integer; `convert` makes it of what the slow path gives. */

@@ -209,11 +209,10 @@ class RegionBuilder implements Edges {
         .shrU(8)
         .and((L.CODE_TLB_ENTRIES - 1) << 4),
     )
-    const same = code
-      .load('i64', entry)
-      .eq(linear)
-      .and(code.load('i32', entry, 8).eq(this.#plan.maps.get(page)!))
-    code.if(same.eqz(), () => code.leaveToOffset(at))
+    // Not by comparisons: a load that a comparison takes in is made twice, because it may trap.
+    const isOther = code.load('i64', entry).xor(linear)
+    const isMoved = code.load('i64_32u', entry, 8).xor(this.#plan.maps.get(page)!)
+    code.if(isOther.or(isMoved).ne(0).unlikely(), () => code.leaveToOffset(at))
   }
 
   #edge(from: number, target: number, at?: number): void {

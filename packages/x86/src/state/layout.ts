@@ -247,8 +247,8 @@ const PLACES_SIZE = 2 * PLACE_STACK
 
 /** Where indirect jumps went, see interpreter/targets.ts: 8 bytes each. */
 export const TARGETS = PLACES + PLACES_SIZE
-export const TARGET_ROWS = 256
-export const TARGETS_OF_ROW = 64
+export const TARGET_ROWS = 64
+export const TARGETS_OF_ROW = 256
 const TARGETS_SIZE = TARGET_ROWS * TARGETS_OF_ROW * 8
 
 /** Where jumps went, for user mode and for the supervisor: see interpreter/jump-cache.ts. */

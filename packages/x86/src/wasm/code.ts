@@ -795,6 +795,8 @@ function source32(x: Expr): Expr {
 function foldCompare(code: Code, name: keyof typeof COMPARE, a: Expr, b: Expr): Expr | undefined {
   if (!isInteger(a)) return undefined
   if (a.isConstant && b.isConstant) return compareConstants(code, name, a, b)
+  if (b.isConstant && Number(b.immediate) === 0 && (name === 'ltU' || name === 'geU'))
+    return code.i32(name === 'geU' ? 1 : 0)
   if (a.type !== 'i64' || !isSigned32(a) || !isSigned32(b)) return undefined
   return code.compare(name, low32(code, a), low32(code, b))
 }

@@ -9,7 +9,7 @@
 ;   13  hlt
 ; The last region made of it: small, from 00.
 (func (param i32 i32) (result i32)
-  (local i32*10 i64*20)
+  (local i32*12 i64*18)
   (if (i64.gt_u (i64.add (local.tee $19 (i64.load ripBase)) (i64 0x7ffe00000000)) (i64 0xfffc00000000))
     (return_call_indirect (i32 uop+0x110) $1 $handler)
   )
@@ -43,15 +43,17 @@
                 (local.tee $20 (i32.add $8 (i32.and (i32.shr_u (i32.wrap_i64 $19) (i32 7)) (i32 0x7fe0))))))
             (i64.and $19 (i64 -0x1000)))
           (local.set $20 (i32.load +0x10 $20))
-          (local.set $7 (i64.load8_s $ram (i32.add (i32.wrap_i64 $19) $20)))
+          (local.set $7 (i32.load8_u $ram (i32.add (i32.wrap_i64 $19) $20)))
         else
           (i64.store MISSED_TAG $21)
-          (local.set $7 (i64.extend8_s (call $slowLoad $19 (i32 1) (i32 place+0x10000))))
+          (local.set $7 (i32.wrap_i64 (call $slowLoad $19 (i32 1) (i32 place+0x10000))))
           (i32.store FAULT_NOTE (i32 0))
           (br_if @2 (i32.load FAULT))
         )
-        (local.set $21 $7)
-        (local.set $9 (local.tee $21 (i64.or (i64.and $9 (i64 -256)) (i64.and $21 (i64 255)))))
+        (local.set $20 $7)
+        (local.set $9
+          (local.tee $21
+            (i64.or (i64.and $9 (i64 -256)) (i64.and (i64.extend8_s (i64.extend_u_i32 $20)) (i64 255)))))
         (local.set $21 (i64.extend8_s $21))
         (local.set $22 $10)
         (if
@@ -124,13 +126,13 @@
           (local.set $29 $17)
           (local.set $20 $18)
           (if (i32.le_u $29 (i32 0xfff))
-            (local.set $16 (i64.load8_u $ram $20))
+            (local.set $16 (i32.load8_u $ram $20))
           else
-            (local.set $16 (call $slowLoad $22 (i32 1) (i32 place+0x20078)))
+            (local.set $16 (i32.wrap_i64 (call $slowLoad $22 (i32 1) (i32 place+0x20078))))
             (i32.store FAULT_NOTE (i32 6))
             (br_if @4 (i32.load FAULT))
           )
-          (local.set $9 (i64.and $16 (i64 0xffffffff)))
+          (local.set $9 (i64.extend_u_i32 $16))
           (local.set $11 (i32 2))
           (local.set $12 $27)
           (local.set $14 $28)
