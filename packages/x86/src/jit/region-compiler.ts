@@ -110,6 +110,6 @@ export class RegionCompiler {
       module.defineWith(callable, region)
       module.export(`${i}`, callable)
     }
-    return module.build({ optimized: plans.every(({ extent }) => extent === 'large') })
+    return module.build({ compiled: plans.every(({ extent }) => extent === 'large') ? 'well' : 'quickly' })
   }
 }

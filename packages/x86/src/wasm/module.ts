@@ -114,8 +114,8 @@ export class ModuleBuilder {
     this.#table = { size, typeIndex, elements }
   }
 
-  /** `optimized`: asks that the functions are compiled at once, and as well as can be. */
-  build({ optimized = false }: { optimized?: boolean } = {}): Uint8Array {
+  /** `compiled`: asks that the functions are compiled at once, and how well; else each is when it is called first. */
+  build({ compiled }: { compiled?: 'quickly' | 'well' } = {}): Uint8Array {
     const out = new ByteWriter()
     out.bytes(HEADER)
     this.#section(out, SECTION.type, (s) => {
@@ -141,7 +141,7 @@ export class ModuleBuilder {
       }
     })
     if (table) this.#section(out, SECTION.element, (s) => elementSection(s, table.elements, table.typeIndex))
-    if (optimized) this.#compilationHints(out)
+    if (compiled) this.#compilationHints(out, compiled)
     this.#branchHints(out)
     this.#section(out, SECTION.code, (s) => {
       s.u32(this.#functions.length)
@@ -162,13 +162,14 @@ export class ModuleBuilder {
     out.bytes(section.view())
   }
 
-  /** V8's section "compilationHints": a byte for each function, here eager, its first and its last tier the optimizing one. */
-  #compilationHints(out: ByteWriter): void {
-    const [eager, optimizing] = [2, 2]
+  /** V8's section "compilationHints": a byte for each function, here eager, and its first and its last tier. */
+  #compilationHints(out: ByteWriter, how: 'quickly' | 'well'): void {
+    const [eager, asUsual, baseline, optimizing] = [2, 0, 1, 2]
+    const [first, last] = how === 'well' ? [optimizing, optimizing] : [baseline, asUsual]
     this.#section(out, SECTION.custom, (s) => {
       s.name('compilationHints')
       s.u32(this.#functions.length)
-      for (const _ of this.#functions) s.u8(eager | (optimizing << 2) | (optimizing << 4))
+      for (const _ of this.#functions) s.u8(eager | (first << 2) | (last << 4))
     })
   }
 
