@@ -66,6 +66,8 @@ const FAILURE_INSTRUCTIONS = 20_000
  * a part of a loop. One that is entered now and then would load and store more than it runs.
  */
 const LOOP_INSTRUCTIONS = 300
+/** Entries between two looks at that, at most: each look takes as long as a few hundred of them. */
+const MAX_ENTRIES = 0xffff
 /** How often a region begins to speculate again because MXCSR has become ordinary. */
 const RETURNS = 3
 
@@ -82,8 +84,9 @@ interface Region {
   /** Instructions that were left to the interpreter, since when. */
   failures: number
   since: number
-  /** Instructions retired when its entries began to be counted. */
+  /** Instructions retired when its entries began to be counted, and how many are counted before that is looked at. */
   counted: number
+  entries: number
 }
 
 type Unplaced = Omit<Plan, 'slot'>
@@ -260,10 +263,16 @@ export class Recompiler {
 
   #isToGrow(region: Region): boolean {
     const ran = this.#retired() - region.counted
-    if (region.extent === 'small' && ran <= this.#hotAfter * LOOP_INSTRUCTIONS) return true
-    region.counted = this.#retired()
-    this.#engine.setUint16(entriesPlace(region.slot), 0, true)
+    if (region.extent === 'small' && ran <= region.entries * LOOP_INSTRUCTIONS) return true
+    region.entries = Math.min(2 * region.entries, MAX_ENTRIES)
+    this.#countEntries(region)
     return false
+  }
+  #countEntries(region: Region): void {
+    region.counted = this.#retired()
+    // It is looked at when the count, of 16 bits, is `hotAfter`.
+    const start = (this.#hotAfter - region.entries) & 0xffff
+    this.#engine.setUint16(entriesPlace(region.slot), start, true)
   }
 
   #postBatch(): void {
@@ -296,9 +305,10 @@ export class Recompiler {
       maps: [...maps.values()],
       failures: 0,
       since: 0,
-      counted: this.#retired(),
+      counted: 0,
+      entries: this.#hotAfter,
     }
-    this.#engine.setUint16(entriesPlace(slot), 0, true)
+    this.#countEntries(region)
     this.#table.set(this.#handlerOf(slot), entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, this.#handlerOf(slot), true)
     this.#forgetJumps()
@@ -422,7 +432,7 @@ export class Recompiler {
   #cool(head: number): void {
     this.#engine.setUint16(heatPlace(head), 0, true)
     const region = this.#regions.get(head)
-    if (region) this.#engine.setUint16(entriesPlace(region.slot), 0, true)
+    if (region) this.#countEntries(region)
   }
 }
 
