@@ -19,6 +19,7 @@ const PREFIX_NAMES: readonly (MandatoryPrefix | undefined)[] = [undefined, 'F3',
 export class Decoder {
   readonly #tables: DecodeTables
   entry: Entry | undefined
+  /** Bytes that were looked at: those of the instruction, or those that make it none. */
   length = 0
   operandSize = 4
   addressSize = 8
@@ -72,6 +73,12 @@ export class Decoder {
   /** Decodes the instruction at `at`; `end` is where the readable bytes end. */
   decode(bytes: Uint8Array, at: number, end: number, mode: CodeSize): DecodeStatus {
     this.#reset(bytes, at, end, mode)
+    const status = this.#instruction()
+    this.length = this.#at - at
+    return status
+  }
+
+  #instruction(): DecodeStatus {
     this.#prefixes()
     if (!this.#isVex) this.#opcodeBytes()
     if (this.#truncated) return this.#short()
@@ -82,9 +89,7 @@ export class Decoder {
     this.#sizes(entry)
     if (entry.hasModrm) this.#modrm()
     this.#immediates(entry)
-    this.length = this.#at - this.#start
-    if (this.length > MAX_LENGTH) return 'too-long'
-    if (this.#truncated) return 'truncated'
+    if (this.#truncated) return this.#short()
     if (this.lock && !(entry.form.lockable && this.hasMemory)) return 'undefined'
     if (entry.vex && !this.#isVexLegal(entry)) return 'undefined'
     return 'ok'
@@ -105,7 +110,7 @@ export class Decoder {
   #reset(bytes: Uint8Array, at: number, end: number, mode: CodeSize): void {
     this.#bytes = bytes
     this.#start = this.#at = at
-    this.#end = end
+    this.#end = Math.min(end, at + MAX_LENGTH)
     this.#mode = mode
     this.#operandPrefix = this.#addressPrefix = this.#isVex = this.#truncated = false
     this.#map = this.#opcode = this.#vexW = 0
@@ -118,12 +123,9 @@ export class Decoder {
   }
 
   #byte(): number {
-    if (this.#at >= this.#end || this.#at - this.#start >= MAX_LENGTH) {
-      this.#truncated = true
-      this.#at++
-      return 0
-    }
-    return this.#bytes[this.#at++]!
+    if (this.#at < this.#end) return this.#bytes[this.#at++]!
+    this.#truncated = true
+    return 0
   }
 
   #prefixes(): void {
@@ -161,9 +163,9 @@ export class Decoder {
           if (this.#mode === 8 && byte >= 0x40 && byte <= 0x4f) {
             this.rex = byte
             const next = this.#byte()
+            if (this.#truncated) return
             this.#at--
             // REX counts only right before the opcode.
-            if (this.#truncated) return
             if (isPrefix(next) || (next & 0xf0) === 0x40) {
               this.rex = 0
               break
@@ -227,16 +229,13 @@ export class Decoder {
     const list = (this.#isVex ? this.#tables.vexSlots : this.#tables.slots)[this.#map * 256 + this.#opcode]!
     if (list.length === 0) return undefined
     const needsModrm = list[0]!.hasModrm || list.some((e) => e.hasModrm)
-    let modrm = 0
-    if (needsModrm) {
-      if (this.#at >= this.#end) {
-        this.#truncated = true
-        this.#at++
-        return undefined
-      }
-      modrm = this.#bytes[this.#at]!
+    if (needsModrm) this.modrm = this.#byte()
+    if (this.#truncated) return undefined
+    for (const entry of list) {
+      if (!this.#matches(entry, this.modrm)) continue
+      if (needsModrm && !entry.hasModrm) this.#at--
+      return entry
     }
-    for (const entry of list) if (this.#matches(entry, modrm)) return entry
     return undefined
   }
 
@@ -278,8 +277,7 @@ export class Decoder {
   }
 
   #modrm(): void {
-    const modrm = this.#byte()
-    this.modrm = modrm
+    const { modrm } = this
     this.reg = ((modrm >> 3) & 7) | ((this.rex & 4) << 1)
     this.rm = (modrm & 7) | ((this.rex & 1) << 3)
     if (modrm >= 0xc0) return
