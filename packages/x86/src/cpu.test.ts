@@ -18,6 +18,7 @@ function generator(seed: number): () => number {
 
 interface Bench {
   readonly cpu: Cpu
+  readonly pins: CpuPins
   readonly ram: Uint8Array
   readonly ports: [number, number, number][]
   interrupt: number
@@ -49,7 +50,7 @@ function createCpu(random: () => number = () => 0, model?: string): Bench {
     pins,
     ...(model === undefined ? {} : { model }),
   })
-  return Object.assign(bench, { cpu, ram: new Uint8Array(memory.buffer) })
+  return Object.assign(bench, { cpu, pins, ram: new Uint8Array(memory.buffer) })
 }
 
 /** Runs bytes at 1 MiB, in 32-bit protected mode unless said otherwise. */
@@ -169,6 +170,17 @@ describe('the CPU', () => {
       assert.ok(report.includes(part), `${part} in\n${report}`)
   })
 
+  it('shows its own memory before anything is in it', () => {
+    const memory = new WebAssembly.Memory({ initial: RAM_BYTES / 65536, maximum: RAM_BYTES / 65536 })
+    let shown: Uint8Array | undefined
+    const { pins } = createCpu()
+    const prepareMemory = (bytes: Uint8Array) => {
+      assert.ok(bytes.every((byte) => byte === 0))
+      shown = bytes
+    }
+    const cpu = new Cpu({ memory: { memory, bytes: RAM_BYTES, lowBytes: RAM_BYTES }, pins, prepareMemory })
+    assert.equal(shown?.buffer, cpu.state.buffer)
+  })
   it('refuses a model that it does not know, and names those that it knows', () => {
     assert.throws(() => createCpu(undefined, 'pentium'), {
       code: 'TV_CPU_MODEL',

@@ -49,6 +49,8 @@ export interface CpuOptions {
     readonly worker?: RegionWorker
     readonly maxBytes?: number
   }
+  /** Sees the engine's own memory, some 50 MiB, before it is used: a host may have better pages for it. */
+  readonly prepareMemory?: (bytes: Uint8Array) => void
   /** Keeps the interpreter's code, which takes a few tenths of a second to make; asked for once by each name. */
   readonly keepCode?: KeepCode
   /** For a profile: a clock by which it is measured how long WebAssembly runs. It is asked twice for each exit. */
@@ -139,6 +141,7 @@ export class Cpu {
     const hotAfter = options.recompile && (options.recompile.hotAfter ?? HOT_AFTER)
     const { module, interpreter } = interpreterFor(model, hotAfter, options.keepCode)
     const engine = new WebAssembly.Memory({ initial: ENGINE_PAGES, maximum: ENGINE_PAGES })
+    options.prepareMemory?.(new Uint8Array(engine.buffer))
     this.#memory = options.memory
     this.#pins = options.pins
     this.#intercept = options.intercept

@@ -48,7 +48,8 @@ async function loadRecompiler(): Promise<Hypervisor> {
   const keepCode = keepCodeIn()
   return emulated('jit', (options) => {
     preferHugePages(new Uint8Array(options.memory.memory.buffer))
-    return new Cpu({ ...options, keepCode, recompile: { worker: startRegionWorker() } })
+    const recompile = { worker: startRegionWorker() }
+    return new Cpu({ ...options, keepCode, prepareMemory: preferHugePages, recompile })
   })
 }
 async function loadLockStep(): Promise<Hypervisor> {
@@ -58,6 +59,6 @@ async function loadInterpreter(): Promise<Hypervisor> {
   const keepCode = keepCodeIn()
   return emulated('interpreter', (options) => {
     preferHugePages(new Uint8Array(options.memory.memory.buffer))
-    return new Cpu({ ...options, keepCode })
+    return new Cpu({ ...options, keepCode, prepareMemory: preferHugePages })
   })
 }

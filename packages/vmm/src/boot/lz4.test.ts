@@ -22,6 +22,15 @@ describe('LZ4', () => {
     const block = [0xf0, 255, 1, ...new Array(271).fill(0x61)]
     assert.equal(unpack(legacyFrame(block), 1000), 'a'.repeat(271))
   })
+  it('repeats what a long match overlaps', () => {
+    for (const offset of [1, 2, 3, 31, 100]) {
+      const literals = Array.from({ length: 100 }, (_, i) => 0x20 + (i % 90))
+      const block = [0xff, 85, ...literals, offset, 0, 255, 226, 0x00] // 100 literals, a match of 500
+      const expected = [...literals]
+      while (expected.length < 600) expected.push(expected.at(-offset)!)
+      assert.equal(unpack(legacyFrame(block), 600), String.fromCharCode(...expected))
+    }
+  })
   it('rejects every truncation', () => {
     const frame = legacyFrame(LZ4_BLOCK)
     for (let length = 8; length < frame.length; length++) {

@@ -79,11 +79,18 @@ function copyLiterals(block: Uint8Array, from: number, output: Uint8Array, to: n
   else for (let i = 0; i < length; i++) output[to + i] = block[from + i]
 }
 
-/** A match that overlaps itself repeats: byte by byte where `copyWithin` would not. */
+/** A match that overlaps itself repeats: each copy doubles what there is to copy from. */
 function copyMatch(output: Uint8Array, to: number, offset: number, length: number): void {
   const from = to - offset
-  if (length > SHORT && offset >= length) output.copyWithin(to, from, from + length)
-  else for (let i = 0; i < length; i++) output[to + i] = output[from + i]
+  if (length <= SHORT) {
+    for (let i = 0; i < length; i++) output[to + i] = output[from + i]
+    return
+  }
+  for (let done = 0; done < length; ) {
+    const bytes = Math.min(offset + done, length - done)
+    output.copyWithin(to + done, from, from + bytes)
+    done += bytes
+  }
 }
 
 function corrupt(why: string): Error {

@@ -3,7 +3,8 @@
  * SDM Vol. 2A, "Instruction Format".
  */
 import { DS, SS } from '../state/layout.ts'
-import type { DecodeTables, Entry, MandatoryPrefix } from './tables.ts'
+import { type Entry, selector, sizeIndex } from './entry.ts'
+import type { DecodeTables } from './tables.ts'
 
 /** Default operand size of the code segment in bytes: 2, 4, or 8 for 64-bit mode. */
 export type CodeSize = 2 | 4 | 8
@@ -13,12 +14,26 @@ export const MAX_LENGTH = 15
 /** Result of `decode`: `ok`; more bytes are needed; or an exception that decoding raises. */
 export type DecodeStatus = 'ok' | 'truncated' | 'undefined' | 'too-long'
 
-const PREFIX_NAMES: readonly (MandatoryPrefix | undefined)[] = [undefined, 'F3', 'F2']
+/** Legacy prefixes; and REX, which is one in 64-bit mode only. */
+const LEGACY = 1
+const REX = 2
+const PREFIXES = Uint8Array.from({ length: 256 }, (_, byte) => {
+  if ([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(byte)) return LEGACY
+  return (byte & 0xf0) === 0x40 ? REX : 0
+})
+
+/** `repeat` that VEX.pp stands for. */
+const VEX_REPEAT = [0, 0, 1, 2] as const
+
+/** Registers of 16-bit addresses, by ModRM.rm. */
+const BASES_16 = [3, 3, 5, 5, 6, 7, 5, 3] as const
+const INDICES_16 = [6, 7, 6, 7, -1, -1, -1, -1] as const
 
 /** Decodes instructions into its own fields; one object serves all. */
 export class Decoder {
   readonly #tables: DecodeTables
   entry: Entry | undefined
+  /** Bytes that were looked at: those of the instruction, or those that make it none. */
   length = 0
   operandSize = 4
   addressSize = 8
@@ -28,7 +43,6 @@ export class Decoder {
   /** Segment override, or −1. */
   override = -1
   rex = 0
-  modrm = 0
   hasMemory = false
   /** Register in ModRM.rm (with REX.B) or in the opcode, and in ModRM.reg (with REX.R). */
   rm = 0
@@ -56,6 +70,7 @@ export class Decoder {
   #operandPrefix = false
   #addressPrefix = false
   #map = 0
+  #modrm = 0
   #opcode = 0
   #isVex = false
   #truncated = false
@@ -72,6 +87,12 @@ export class Decoder {
   /** Decodes the instruction at `at`; `end` is where the readable bytes end. */
   decode(bytes: Uint8Array, at: number, end: number, mode: CodeSize): DecodeStatus {
     this.#reset(bytes, at, end, mode)
+    const status = this.#instruction()
+    this.length = this.#at - at
+    return status
+  }
+
+  #instruction(): DecodeStatus {
     this.#prefixes()
     if (!this.#isVex) this.#opcodeBytes()
     if (this.#truncated) return this.#short()
@@ -80,13 +101,11 @@ export class Decoder {
     if (!entry) return 'undefined'
     this.entry = entry
     this.#sizes(entry)
-    if (entry.hasModrm) this.#modrm()
+    if (entry.hasModrm) this.#modrmOperands()
     this.#immediates(entry)
-    this.length = this.#at - this.#start
-    if (this.length > MAX_LENGTH) return 'too-long'
-    if (this.#truncated) return 'truncated'
-    if (this.lock && !(entry.form.lockable && this.hasMemory)) return 'undefined'
-    if (entry.vex && !this.#isVexLegal(entry)) return 'undefined'
+    if (this.#truncated) return this.#short()
+    if (this.lock && !(entry.lockable && this.hasMemory)) return 'undefined'
+    if (entry.isVex && !this.#isVexLegal(entry)) return 'undefined'
     return 'ok'
   }
 
@@ -95,7 +114,9 @@ export class Decoder {
     if (!entry.vvvv && this.vvvv !== 0) return false
     if (!entry.vsib) return true
     const { reg, index, vvvv } = this
-    return this.addressSize !== 2 && (this.modrm & 7) === 4 && reg !== index && reg !== vvvv && index !== vvvv
+    return (
+      this.addressSize !== 2 && (this.#modrm & 7) === 4 && reg !== index && reg !== vvvv && index !== vvvv
+    )
   }
 
   #short(): DecodeStatus {
@@ -105,81 +126,63 @@ export class Decoder {
   #reset(bytes: Uint8Array, at: number, end: number, mode: CodeSize): void {
     this.#bytes = bytes
     this.#start = this.#at = at
-    this.#end = end
+    this.#end = Math.min(end, at + MAX_LENGTH)
     this.#mode = mode
     this.#operandPrefix = this.#addressPrefix = this.#isVex = this.#truncated = false
-    this.#map = this.#opcode = this.#vexW = 0
+    this.#map = this.#opcode = this.#modrm = this.#vexW = 0
     this.entry = undefined
     this.lock = this.hasMemory = false
-    this.repeat = this.rex = this.modrm = this.rm = this.reg = this.scale = 0
+    this.repeat = this.rex = this.rm = this.reg = this.scale = 0
     this.disp = this.dispHigh = this.immediate = this.immediateHigh = this.vvvv = this.vexLength = 0
     this.override = this.base = this.index = -1
     this.segment = DS
   }
 
   #byte(): number {
-    if (this.#at >= this.#end || this.#at - this.#start >= MAX_LENGTH) {
-      this.#truncated = true
-      this.#at++
-      return 0
-    }
-    return this.#bytes[this.#at++]!
+    if (this.#at < this.#end) return this.#bytes[this.#at++]!
+    this.#truncated = true
+    return 0
   }
 
   #prefixes(): void {
-    for (;;) {
-      const byte = this.#byte()
-      if (this.#truncated) return
-      switch (byte) {
-        case 0x66:
-          this.#operandPrefix = true
-          break
-        case 0x67:
-          this.#addressPrefix = true
-          break
-        case 0xf0:
-          this.lock = true
-          break
-        case 0xf2:
-          this.repeat = 2
-          break
-        case 0xf3:
-          this.repeat = 1
-          break
-        case 0x26:
-        case 0x2e:
-        case 0x36:
-        case 0x3e:
-          // Ignored in 64-bit mode, but a later FS or GS prefix still counts.
-          if (this.#mode !== 8) this.override = (byte >> 3) & 3
-          break
-        case 0x64:
-        case 0x65:
-          this.override = byte - 0x60
-          break
-        default:
-          if (this.#mode === 8 && byte >= 0x40 && byte <= 0x4f) {
-            this.rex = byte
-            const next = this.#byte()
-            this.#at--
-            // REX counts only right before the opcode.
-            if (this.#truncated) return
-            if (isPrefix(next) || (next & 0xf0) === 0x40) {
-              this.rex = 0
-              break
-            }
-            if (next === 0xc4 || next === 0xc5) {
-              this.#at++
-              this.#opcode = next
-              return
-            }
-            this.#opcode = this.#byte()
-            return
-          }
-          if ((byte === 0xc4 || byte === 0xc5) && this.#startsVex()) return this.#vex(byte)
-          this.#opcode = byte
-          return
-      }
+    let byte = this.#byte()
+    for (let kind = PREFIXES[byte]!; kind !== 0; kind = PREFIXES[byte]!) {
+      if (kind === LEGACY) {
+        // REX counts only right before the opcode.
+        this.rex = 0
+        this.#legacyPrefix(byte)
+      } else if (this.#mode === 8) this.rex = byte
+      else break
+      byte = this.#byte()
+    }
+    if ((byte === 0xc4 || byte === 0xc5) && this.rex === 0 && this.#startsVex()) this.#vex(byte)
+    else this.#opcode = byte
+  }
+
+  #legacyPrefix(byte: number): void {
+    switch (byte) {
+      case 0x66:
+        this.#operandPrefix = true
+        break
+      case 0x67:
+        this.#addressPrefix = true
+        break
+      case 0xf0:
+        this.lock = true
+        break
+      case 0xf2:
+        this.repeat = 2
+        break
+      case 0xf3:
+        this.repeat = 1
+        break
+      case 0x64:
+      case 0x65:
+        this.override = byte - 0x60
+        break
+      default:
+        // Ignored in 64-bit mode, but a later FS or GS prefix still counts.
+        if (this.#mode !== 8) this.override = (byte >> 3) & 3
     }
   }
 
@@ -208,12 +211,12 @@ export class Decoder {
     // Legacy prefixes that VEX replaces must not come before it.
     if (this.#operandPrefix || this.repeat || this.lock) this.#map = 0
     this.#operandPrefix = (rest & 3) === 1
-    this.repeat = [0, 0, 1, 2][rest & 3]!
+    this.repeat = VEX_REPEAT[rest & 3]!
     this.#opcode = this.#byte()
   }
 
   #opcodeBytes(): void {
-    if (this.#truncated || this.#opcode !== 0x0f) return
+    if (this.#opcode !== 0x0f) return
     this.#map = 1
     this.#opcode = this.#byte()
     if (this.#opcode === 0x38 || this.#opcode === 0x3a) {
@@ -224,49 +227,26 @@ export class Decoder {
 
   #match(): Entry | undefined {
     if (this.#map > 3) return undefined
-    const list = (this.#isVex ? this.#tables.vexSlots : this.#tables.slots)[this.#map * 256 + this.#opcode]!
-    if (list.length === 0) return undefined
-    const needsModrm = list[0]!.hasModrm || list.some((e) => e.hasModrm)
-    let modrm = 0
-    if (needsModrm) {
-      if (this.#at >= this.#end) {
-        this.#truncated = true
-        this.#at++
-        return undefined
-      }
-      modrm = this.#bytes[this.#at]!
+    const { slots, vexSlots } = this.#tables
+    const { entries, hasModrm } = (this.#isVex ? vexSlots : slots)[this.#map * 256 + this.#opcode]!
+    if (hasModrm) this.#modrm = this.#byte()
+    if (this.#truncated) return undefined
+    const prefix = this.repeat || (this.#operandPrefix ? 3 : 0)
+    const selected = 1 << selector(prefix, this.vexLength, this.#vexW, this.#mode === 8)
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i]!
+      if ((entry.selectors & selected) === 0 || !matchesModrm(entry, this.#modrm)) continue
+      if (hasModrm && !entry.hasModrm) this.#at--
+      return entry
     }
-    for (const entry of list) if (this.#matches(entry, modrm)) return entry
     return undefined
-  }
-
-  #matches(entry: Entry, modrm: number): boolean {
-    if (entry.hasModrm) {
-      const isRegister = modrm >= 0xc0
-      if (entry.modrm >= 0 && entry.modrm !== modrm) return false
-      if (entry.modrm === -2 && !isRegister) return false
-      if (entry.extension >= 0 && entry.extension !== ((modrm >> 3) & 7)) return false
-      if (isRegister ? !entry.register : !entry.memory) return false
-    }
-    const { modes } = entry.form
-    if (modes === 'only64' && this.#mode !== 8) return false
-    if (modes === 'no64' && this.#mode === 8) return false
-    if (entry.vex) {
-      if (entry.vex.l !== undefined && entry.vex.l !== this.vexLength) return false
-      if (entry.vex.w !== undefined && entry.vex.w !== this.#vexW) return false
-    }
-    // In the three-byte maps F2 and F3 always select another instruction.
-    if (entry.prefix === undefined) return this.#map < 2 || this.repeat === 0
-    const repeat = PREFIX_NAMES[this.repeat]
-    const actual = repeat ?? (this.#operandPrefix ? '66' : 'NP')
-    return entry.prefix === actual
   }
 
   #sizes(entry: Entry): void {
     const long = this.#mode === 8
     // A prefix that selected the form is not an operand size.
-    const operandPrefix = this.#operandPrefix && entry.prefix !== '66'
-    const { size64 } = entry.form
+    const operandPrefix = this.#operandPrefix && entry.sizedByPrefix
+    const { size64 } = entry
     if (!long) this.operandSize = (this.#mode === 2) !== operandPrefix ? 2 : 4
     else if (this.rex & 8 || size64 === 'f64') this.operandSize = 8
     else if (operandPrefix) this.operandSize = 2
@@ -277,9 +257,8 @@ export class Decoder {
     if (!entry.hasModrm) this.rm = (this.#opcode & 7) | ((this.rex & 1) << 3)
   }
 
-  #modrm(): void {
-    const modrm = this.#byte()
-    this.modrm = modrm
+  #modrmOperands(): void {
+    const modrm = this.#modrm
     this.reg = ((modrm >> 3) & 7) | ((this.rex & 4) << 1)
     this.rm = (modrm & 7) | ((this.rex & 1) << 3)
     if (modrm >= 0xc0) return
@@ -292,10 +271,8 @@ export class Decoder {
   #address16(modrm: number): void {
     const mod = modrm >> 6
     const rm = modrm & 7
-    const bases = [3, 3, 5, 5, 6, 7, 5, 3]
-    const indices = [6, 7, 6, 7, -1, -1, -1, -1]
-    this.base = bases[rm]!
-    this.index = indices[rm]!
+    this.base = BASES_16[rm]!
+    this.index = INDICES_16[rm]!
     if (mod === 0 && rm === 6) {
       this.base = -1
       this.disp = this.#signed(2) & 0xffff
@@ -324,40 +301,31 @@ export class Decoder {
   }
 
   #signed(bytes: number): number {
+    if (bytes === 1) return (this.#byte() << 24) >> 24
     let value = 0
-    for (let i = 0; i < bytes; i++) value |= this.#byte() << (8 * i)
-    return bytes === 4 ? value : (value << (32 - 8 * bytes)) >> (32 - 8 * bytes)
+    for (let shift = 0; shift < 8 * bytes; shift += 8) value |= this.#byte() << shift
+    return bytes === 2 ? (value << 16) >> 16 : value
   }
 
   #immediates(entry: Entry): void {
-    let first = true
-    for (const operand of entry.operands) {
-      if (operand.class === 'immediate' || operand.class === 'relative' || operand.class === 'xmmIs4') {
-        const size = operand.class === 'xmmIs4' ? 1 : operand.size(this.operandSize)
-        if (first) {
-          this.immediate = this.#signed(Math.min(size, 4))
-          if (size === 8) this.immediateHigh = this.#signed(4)
-          else this.immediateHigh = this.immediate >> 31
-          first = false
-        } else this.immediateHigh = this.#signed(Math.min(size, 4))
-      } else if (operand.class === 'offset') {
-        this.hasMemory = true
-        this.disp = this.addressSize === 2 ? this.#signed(2) & 0xffff : this.#signed(4)
-        if (this.addressSize === 8) this.dispHigh = this.#signed(4)
-      } else if (operand.text === 'Mp' || operand.text === 'Ap') continue
-    }
+    const bytes = entry.immediateBytes[sizeIndex(this.operandSize)]!
+    if (bytes !== 0) {
+      this.immediate = this.#signed(Math.min(bytes, 4))
+      this.immediateHigh = bytes === 8 ? this.#signed(4) : this.immediate >> 31
+      if (entry.secondImmediate !== 0) this.immediateHigh = this.#signed(entry.secondImmediate)
+    } else if (entry.hasOffset) this.#offset()
+  }
+
+  /** moffs: an address without ModRM. */
+  #offset(): void {
+    this.hasMemory = true
+    this.disp = this.addressSize === 2 ? this.#signed(2) & 0xffff : this.#signed(4)
+    if (this.addressSize === 8) this.dispHigh = this.#signed(4)
   }
 }
 
-function isPrefix(byte: number): boolean {
-  return (
-    byte === 0x66 ||
-    byte === 0x67 ||
-    byte === 0xf0 ||
-    byte === 0xf2 ||
-    byte === 0xf3 ||
-    (byte & 0xe7) === 0x26 ||
-    byte === 0x64 ||
-    byte === 0x65
-  )
+function matchesModrm(entry: Entry, modrm: number): boolean {
+  if (!entry.hasModrm) return true
+  if ((modrm & entry.modrmMask) !== entry.modrmBits) return false
+  return modrm >= 0xc0 ? entry.register : entry.memory
 }

@@ -1,70 +1,39 @@
 /** Decoding tables, built from the instructions' forms. */
-import type { Form, Instruction } from '../isa/instruction.ts'
+import type { Instruction } from '../isa/instruction.ts'
 import type { Variant } from '../isa/meaning.ts'
-import { formSizes, type OperandClass, type OperandSpec, parseOperand } from './operands.ts'
+import { type Entry, type MandatoryPrefix, makeEntry, type ParsedBytes, sizeIndex } from './entry.ts'
 
-export type MandatoryPrefix = 'NP' | '66' | 'F2' | 'F3'
+/** By `Decoder.repeat`. */
+export const REPEATS = ['none', 'rep', 'repne'] as const
+const VARIANT_KEYS = 108
 
-/** One form, ready to be matched. */
-export interface Entry {
-  readonly instruction: Instruction
-  readonly form: Form
-  readonly operands: readonly OperandSpec[]
-  readonly prefix: MandatoryPrefix | undefined
-  /** VEX.L and VEX.W where the form is VEX-encoded. */
-  readonly vex: { readonly l: 0 | 1 | undefined; readonly w: 0 | 1 | undefined } | undefined
-  /** VEX.vvvv names a register; else its bits must be ones. */
-  readonly vvvv: boolean
-  /** The memory operand has a vector of indices. */
-  readonly vsib: boolean
-  readonly hasModrm: boolean
-  /** ModRM.reg that the form needs, or −1. */
-  readonly extension: number
-  /** The whole ModRM byte that the form needs, or −1. */
-  readonly modrm: number
-  /** ModRM may name memory, may name a register. */
-  readonly memory: boolean
-  readonly register: boolean
-  readonly sizes: readonly (2 | 4 | 8)[]
-  /** Operand that may be memory, or −1. */
-  readonly memoryOperand: number
-  /** Handler number by variant; see `variantKey`. */
-  readonly handlers: Int32Array
-}
-
-/** Position of a variant in `Entry.handlers`. */
+/** Position of a variant in `Entry.handlers`; `repeat` as an index into `REPEATS`. */
 export function variantKey(
   size: number,
   memory: boolean,
   legacy: boolean,
-  repeat: Variant['repeat'],
+  repeat: number,
   addressSize: number,
 ): number {
-  const sizeIndex = size >> 2 // 2 → 0, 4 → 1, 8 → 2
-  const repeatIndex = repeat === 'none' ? 0 : repeat === 'rep' ? 1 : 2
-  return sizeIndex + 3 * (memory ? 1 : 0) + 6 * (legacy ? 1 : 0) + 12 * repeatIndex + 36 * (addressSize >> 2)
+  return (
+    sizeIndex(size) + 3 * (memory ? 1 : 0) + 6 * (legacy ? 1 : 0) + 12 * repeat + 36 * sizeIndex(addressSize)
+  )
 }
-const VARIANT_KEYS = 108
 
 export const MAPS = { oneByte: 0, '0F': 1, '0F38': 2, '0F3A': 3 } as const
 
-export interface DecodeTables {
-  /** entries[map * 256 + opcode]. */
-  readonly slots: readonly (readonly Entry[])[]
-  readonly vexSlots: readonly (readonly Entry[])[]
+/** The forms of an opcode, in the order in which they are tried. */
+export interface Slot {
   readonly entries: readonly Entry[]
+  /** Some are told apart by ModRM. */
+  readonly hasModrm: boolean
 }
 
-interface ParsedBytes {
-  map: number
-  opcode: number
-  /** Opcodes with a register in the low bits cover eight slots. */
-  covers: number
-  prefix: MandatoryPrefix | undefined
-  vex: Entry['vex']
-  extension: number
-  modrm: number
-  hasModrm: boolean
+export interface DecodeTables {
+  /** By map * 256 + opcode. */
+  readonly slots: readonly Slot[]
+  readonly vexSlots: readonly Slot[]
+  readonly entries: readonly Entry[]
 }
 
 const HEX = /^[0-9A-F]{2}$/
@@ -134,32 +103,6 @@ function parseVex(tokens: readonly string[], parsed: ParsedBytes): string[] {
   return tokens.slice(1)
 }
 
-function makeEntry(instruction: Instruction, form: Form, parsed: ParsedBytes): Entry {
-  const operands = form.operands.map(parseOperand)
-  const memoryOperand = operands.findIndex((o) => o.memory && o.class !== 'offset')
-  const has = (...classes: OperandClass[]) => operands.find((o) => classes.includes(o.class))
-  const rm = has('rm', 'xmmRm', 'mmxRm', 'vsib')
-  const fixedRegister = parsed.modrm === -2 || parsed.modrm >= 0xc0
-  const offset = operands.findIndex((o) => o.class === 'offset')
-  return {
-    instruction,
-    form,
-    operands,
-    prefix: parsed.prefix,
-    vex: parsed.vex,
-    vvvv: has('xmmVvvv', 'gprVvvv') !== undefined,
-    vsib: has('vsib') !== undefined,
-    hasModrm: parsed.hasModrm,
-    extension: parsed.extension,
-    modrm: parsed.modrm,
-    memory: rm ? rm.memory : !fixedRegister && parsed.hasModrm,
-    register: rm ? rm.register : fixedRegister || parsed.hasModrm,
-    sizes: formSizes(form, operands),
-    memoryOperand: memoryOperand >= 0 ? memoryOperand : offset,
-    handlers: new Int32Array(VARIANT_KEYS).fill(-1),
-  }
-}
-
 export function buildTables(instructions: readonly Instruction[]): DecodeTables {
   const slots: Entry[][] = Array.from({ length: 1024 }, () => [])
   const vexSlots: Entry[][] = Array.from({ length: 1024 }, () => [])
@@ -167,20 +110,18 @@ export function buildTables(instructions: readonly Instruction[]): DecodeTables 
   for (const instruction of instructions) {
     for (const form of instruction.forms) {
       const parsed = parseBytes(form.bytes)
-      const entry = makeEntry(instruction, form, parsed)
+      const entry = makeEntry(instruction, form, parsed, new Int32Array(VARIANT_KEYS).fill(-1))
       entries.push(entry)
       const target = parsed.vex ? vexSlots : slots
       for (let i = 0; i < parsed.covers; i++) target[parsed.map * 256 + parsed.opcode + i]!.push(entry)
     }
   }
-  // Forms that need more to match are tried first.
-  const weight = (e: Entry): number =>
-    (e.modrm >= 0 ? 4 : 0) +
-    (e.modrm === -2 ? 3 : 0) +
-    (e.prefix && e.prefix !== 'NP' ? 2 : 0) +
-    (e.extension >= 0 ? 1 : 0)
-  for (const list of [...slots, ...vexSlots]) list.sort((a, b) => weight(b) - weight(a))
-  return { slots, vexSlots, entries }
+  return { slots: slots.map(makeSlot), vexSlots: vexSlots.map(makeSlot), entries }
+}
+
+function makeSlot(entries: Entry[]): Slot {
+  entries.sort((a, b) => b.weight - a.weight)
+  return { entries, hasModrm: entries.some((e) => e.hasModrm) }
 }
 
 /** Variants of an entry, each of which needs a handler. */

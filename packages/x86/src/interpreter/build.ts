@@ -1,6 +1,7 @@
 /** Generates the interpreter: one WebAssembly module with a handler for every variant of every instruction. */
+import type { Entry } from '../decode/entry.ts'
 import { operandFor } from '../decode/operands.ts'
-import { buildTables, type DecodeTables, type Entry, variantKey, variantsOf } from '../decode/tables.ts'
+import { buildTables, type DecodeTables, REPEATS, variantKey, variantsOf } from '../decode/tables.ts'
 import type { Instruction } from '../isa/instruction.ts'
 import type { Operand, Runtime, Variant } from '../isa/meaning.ts'
 import { type AccessImports, defineAccess } from '../mmu/access.ts'
@@ -155,7 +156,7 @@ function numberHandlers(sources: readonly (HandlerSource | undefined)[]): void {
   for (const [number, source] of sources.entries()) {
     if (!source) continue
     const { size, memory, mode, repeat, addressSize } = source.variant
-    const key = variantKey(size, memory, mode === 'legacy', repeat, addressSize)
+    const key = variantKey(size, memory, mode === 'legacy', REPEATS.indexOf(repeat), addressSize)
     source.entry.handlers[key] = number
   }
 }

@@ -4,9 +4,10 @@
  * A code page has a map from offset to micro-op (64 pointers to sub-maps of 64), which CODE_MAPS names by page of RAM. Decoding
  * starts where control arrives and goes on to the end of the straight line. Micro-ops hold offsets, never addresses, so a page
  * is decoded once however often it is mapped. A write to decoded bytes makes the page's micro-ops stale: their handler is overwritten with one that looks
- * again, so even the next instruction is right. Space comes from an arena that is emptied when it is full.
+ * again, so even the next instruction is right. Space comes from an arena, micro-ops from below and maps from above, that is
+ * emptied when it is full.
  */
-import { type CodeSize, Decoder } from '../decode/decoder.ts'
+import { type CodeSize, Decoder, type DecodeStatus } from '../decode/decoder.ts'
 import type { DecodeTables } from '../decode/tables.ts'
 import * as L from '../state/layout.ts'
 import { EXCEPTION } from '../state/registers.ts'
@@ -16,6 +17,7 @@ const PAGE = 4096
 /** Instructions in one straight line, at most. */
 const MAX_RUN = 256
 const RUN_BYTES = (MAX_RUN * MAX_UOPS + 1) * L.UOP_SIZE
+const SUBMAP_BYTES = 64 * 4
 
 interface CodePage {
   /** Address of the map in engine memory. */
@@ -49,7 +51,9 @@ export class CodeCache {
   readonly #protect: (hostPage: number) => void
   readonly #invalidated: (map: number) => void
   readonly #forgetJumps: () => void
+  /** The free space of the arena. */
   #next = L.ARENA
+  #top: number
   /** Times the arena was emptied, pages made stale, and instructions decoded. */
   readonly counters = { flushes: 0, invalidations: 0, decoded: 0 }
 
@@ -71,7 +75,7 @@ export class CodeCache {
     this.#ram = options.ram
     this.#decoder = new Decoder(options.tables)
     this.#writer = new MicroOpWriter(options.engineMemory, this.#decoder)
-    this.#end = options.engineMemory.byteLength
+    this.#end = this.#top = options.engineMemory.byteLength
     this.#flushed = options.flushed
     this.#protect = options.protect
     this.#forgetJumps = options.forgetJumps
@@ -87,7 +91,7 @@ export class CodeCache {
     const key = (host / PAGE) * 16 + codeSize
     const known = this.#pages.get(key)
     if (known) return known
-    const map = this.#allocate(L.CODE_PAGE_BYTES)
+    const map = this.#allocateMap(L.CODE_PAGE_BYTES)
     this.#words[(map + L.CODE_PAGE_SIZE_AT) >> 2] = codeSize
     const page = { map, host, codeSize, runs: [], marks: new Uint8Array(64) }
     this.#pages.set(key, page)
@@ -107,16 +111,16 @@ export class CodeCache {
 
   /** Makes sure that a page and a run fit; true when everything was dropped for that. */
   reserve(): boolean {
-    if (this.#next + RUN_BYTES + 64 * 1024 <= this.#end) return false
+    if (this.#next + RUN_BYTES + 64 * 1024 <= this.#top) return false
     this.flush()
     return true
   }
 
-  #allocate(bytes: number): number {
-    const at = this.#next
-    this.#next = at + bytes
-    this.#words.fill(0, at >> 2, (at + bytes) >> 2)
-    return at
+  #allocateMap(bytes: number): number {
+    const end = this.#top
+    this.#top = end - bytes
+    this.#words.fill(0, this.#top >> 2, end >> 2)
+    return this.#top
   }
 
   flush(): void {
@@ -128,6 +132,7 @@ export class CodeCache {
     this.#byMap.clear()
     this.#crossing.clear()
     this.#next = L.ARENA
+    this.#top = this.#end
     this.counters.flushes++
     this.#flushed()
   }
@@ -176,8 +181,8 @@ export class CodeCache {
     const uop = this.single(bytes, offset, codeSize)
     const end = this.#next
     this.#writer.internal(start, INTERNAL.cross, offset, 0, uop, next.map)
-    this.#next = start
-    this.#finish(page, [offset, start], end)
+    this.#enter(page, offset, start)
+    page.runs.push(start, end)
     next.runs.push(start, end)
     this.#mark(page, offset, PAGE - offset)
     this.#mark(next, 0, bytes.length - (PAGE - offset))
@@ -188,57 +193,47 @@ export class CodeCache {
   }
 
   #enter(page: CodePage, offset: number, uop: number): void {
-    const submap = this.#words[(page.map >> 2) + (offset >> 6)]!
+    const pointer = (page.map >> 2) + (offset >> 6)
+    let submap = this.#words[pointer]!
+    if (submap === 0) submap = this.#words[pointer] = this.#allocateMap(SUBMAP_BYTES)
     this.#words[(submap >> 2) + (offset & 63)] = uop
   }
 
+  /** Decodes to where the straight line ends, or meets what is decoded, or crosses the page. */
   #run(page: CodePage, from: number): void {
     const ram = this.#ram()
     const d = this.#decoder
-    const entries: number[] = []
+    const { host, codeSize } = page
     let at = this.#next
     let offset = from
-    for (let count = 0; count < MAX_RUN; count++) {
-      if (offset >= PAGE || (count > 0 && this.#lookUp(page, offset))) break
-      const status = d.decode(ram, page.host + offset, page.host + PAGE, page.codeSize)
-      if (status === 'truncated') {
-        if (count === 0) return
-        break
-      }
-      entries.push(offset, at)
-      const next = this.#instruction(at, offset, status, page)
-      this.counters.decoded++
-      at = next
-      if (status !== 'ok' || d.entry!.instruction.endsBlock) {
-        this.#mark(page, offset, d.length)
-        return this.#finish(page, entries, at)
-      }
-      this.#mark(page, offset, d.length)
+    let count = 0
+    let isOver = false
+    while (!isOver && count < MAX_RUN && offset < PAGE) {
+      if (count > 0 && this.#lookUp(page, offset)) break
+      const status = d.decode(ram, host + offset, host + PAGE, codeSize)
+      if (status === 'truncated') break
+      this.#enter(page, offset, at)
+      at = this.#instruction(at, offset, status, codeSize)
+      isOver = status !== 'ok' || d.entry!.endsBlock
       offset += d.length
+      count++
     }
-    at = this.#writer.internal(at, INTERNAL.goto, 0, 0, offset)
-    this.#finish(page, entries, at)
+    if (count === 0) return
+    if (!isOver) at = this.#writer.internal(at, INTERNAL.goto, 0, 0, offset)
+    this.counters.decoded += count
+    this.#mark(page, from, offset - from)
+    page.runs.push(this.#next, at)
+    this.#next = at
   }
 
-  #finish(page: CodePage, entries: readonly number[], end: number): void {
-    page.runs.push(this.#next, end)
-    this.#next = end
-    // Sub-maps that the run is the first to need follow it in the arena.
-    const needed = new Set<number>()
-    for (let i = 0; i < entries.length; i += 2) {
-      const slot = entries[i]! >> 6
-      if (this.#words[(page.map >> 2) + slot] === 0) needed.add(slot)
-    }
-    for (const slot of needed) this.#words[(page.map >> 2) + slot] = this.#allocate(64 * 4)
-    for (let i = 0; i < entries.length; i += 2) this.#enter(page, entries[i]!, entries[i + 1]!)
-  }
-
-  #instruction(at: number, offset: number, status: string, page: CodePage): number {
+  #instruction(at: number, offset: number, status: DecodeStatus, codeSize: CodeSize): number {
     const w = this.#writer
-    if (status === 'too-long') return w.internal(at, INTERNAL.raise, offset, 0, EXCEPTION.GP)
-    if (status === 'undefined') return w.internal(at, INTERNAL.raise, offset, 0, EXCEPTION.UD)
-    const next = w.instruction(at, offset, page.codeSize)
-    return next < 0 ? w.internal(at, INTERNAL.raise, offset, 0, EXCEPTION.UD) : next
+    if (status === 'ok') {
+      const next = w.instruction(at, offset, codeSize)
+      if (next >= 0) return next
+    }
+    const exception = status === 'too-long' || status === 'truncated' ? EXCEPTION.GP : EXCEPTION.UD
+    return w.internal(at, INTERNAL.raise, offset, 0, exception)
   }
 
   #mark(page: CodePage, offset: number, length: number): void {
@@ -263,8 +258,7 @@ export class CodeCache {
     const d = this.#decoder
     const status = d.decode(bytes, 0, bytes.length, codeSize)
     const start = this.#next
-    const page = { map: 0, host: 0, codeSize, runs: [], marks: new Uint8Array(0) }
-    let at = this.#instruction(start, offset, status === 'truncated' ? 'too-long' : status, page)
+    let at = this.#instruction(start, offset, status, codeSize)
     at = this.#writer.internal(at, INTERNAL.goto, 0, 0, offset + d.length)
     this.#next = at
     return start
