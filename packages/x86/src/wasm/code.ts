@@ -95,7 +95,10 @@ export class Expr {
     const row: Partial<Record<ValueType, number>> = UNARY[name]
     const folded = foldExtension(this.code, name, this)
     if (folded) return folded
-    return this.code.pure(this.type, opcodeFor(row, this.type, name), [this])
+    const opcode = opcodeFor(row, this.type, name)
+    // What is extended stays as it is.
+    if (name.startsWith('extend') && this.kind === K.pure && this.opcode === opcode) return this
+    return this.code.pure(this.type, opcode, [this])
   }
   #convert(name: keyof typeof CONVERT): Expr {
     const [from, to, opcode] = CONVERT[name]
