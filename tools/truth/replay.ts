@@ -1,7 +1,7 @@
 /**
- * Replays the stored vectors on the interpreter.
+ * Replays the stored vectors on the interpreter, or on recompiled code (`--every N`: each Nth of them, which is all by default).
  *
- *   node tools/truth/replay.ts [--cpu MODEL] [--only TEXT] [--limit N]
+ *   node tools/truth/replay.ts [--cpu MODEL] [--recompile] [--every N] [--only TEXT] [--limit N]
  */
 import { parseArgs } from 'node:util'
 import { instructions } from '../../packages/x86/src/isa/index.ts'
@@ -11,11 +11,15 @@ import { describeFailure, replay } from '../../packages/x86/src/testing/replay.t
 const { values } = parseArgs({
   options: {
     cpu: { type: 'string', default: 'x86-64-v3' },
+    recompile: { type: 'boolean', default: false },
+    every: { type: 'string', default: '1' },
     only: { type: 'string' },
     limit: { type: 'string', default: '20' },
   },
 })
-const result = replay(createEngine(values.cpu), instructions, { limit: 100_000 })
+const { cpu, recompile } = values
+const engine = createEngine(cpu, { recompile })
+const result = replay(engine, instructions, { limit: 100_000, every: Number(values.every) })
 const wanted = result.failures.filter((f) => describeFailure(f).includes(values.only ?? ''))
 const byForm = new Map<string, number>()
 for (const { variant } of result.failures) byForm.set(variant.key, (byForm.get(variant.key) ?? 0) + 1)
