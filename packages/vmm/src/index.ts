@@ -18,6 +18,7 @@ export {
   type BalloonStatistics,
   VirtioBalloon,
 } from './devices/virtio/balloon/balloon.ts'
+export { type BlkOptions, VirtioBlk } from './devices/virtio/blk/blk.ts'
 export {
   type ConsolePort,
   type ConsolePortOptions,
