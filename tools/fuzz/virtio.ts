@@ -16,6 +16,7 @@ import { VirtioBalloon } from '../../packages/vmm/src/devices/virtio/balloon/bal
 import { VirtioBlk } from '../../packages/vmm/src/devices/virtio/blk/blk.ts'
 import { HeldDisk } from '../../packages/vmm/src/devices/virtio/blk/testing/held-disk.ts'
 import { VirtioConsole } from '../../packages/vmm/src/devices/virtio/console/console.ts'
+import { VirtioNet } from '../../packages/vmm/src/devices/virtio/net/net.ts'
 import { VirtioPci } from '../../packages/vmm/src/devices/virtio/pci/virtio-pci.ts'
 import { VirtioRng } from '../../packages/vmm/src/devices/virtio/rng/rng.ts'
 import { FakeDevice } from '../../packages/vmm/src/devices/virtio/testing/fake-device.ts'
@@ -23,6 +24,8 @@ import type { Descriptor, FakeDriver } from '../../packages/vmm/src/devices/virt
 import { FakeGuest } from '../../packages/vmm/src/devices/virtio/testing/fake-guest.ts'
 import type { VirtioDevice } from '../../packages/vmm/src/devices/virtio/virtio-device.ts'
 import { allocateGuestMemory, GuestRam } from '../../packages/vmm/src/memory/guest-memory.ts'
+import { parseMac } from '../../packages/vmm/src/net/addresses.ts'
+import { ALL_OFFLOADS, frameOf } from '../../packages/vmm/src/net/frame.ts'
 import { Random } from './random.ts'
 
 const STEPS_PER_ROUND = 1000
@@ -112,6 +115,7 @@ function subjects(random: Random, clock: ManualClock): Subject[] {
       },
     },
     disk(random, clock),
+    network(random),
     {
       make: () => new VirtioBalloon({ release: () => {} }),
       act: (device) => {
@@ -121,6 +125,44 @@ function subjects(random: Random, clock: ManualClock): Subject[] {
       },
     },
   ]
+}
+
+/** A network device whose other end is full at times, and sends whatever it likes. */
+function network(random: Random): Subject {
+  const far = {
+    offloads: ALL_OFFLOADS,
+    attach: () => {},
+    deliver: () => random.chance(0.7),
+    resume: () => {},
+  }
+  return {
+    make: () => {
+      const device = new VirtioNet({ mac: parseMac('52:54:00:12:34:56')! })
+      device.port.attach(far)
+      return device
+    },
+    act: (device) => {
+      const net = device as VirtioNet
+      if (random.chance(0.05)) net.linkUp = random.chance(0.8)
+      if (random.chance(0.5)) net.port.resume()
+      const bytes = random.bytes(random.pick([14, 60, 60, 600, 1514, 3000]))
+      const checksum = random.chance(0.5) ? { start: 34, offset: random.pick([6, 16, 3000]) } : undefined
+      const segmentation = random.chance(0.3)
+        ? {
+            kind: random.pick(['tcp4', 'tcp6'] as const),
+            size: random.pick([0, 256, 1448]),
+            headerLength: 54,
+          }
+        : undefined
+      net.port.deliver({ ...frameOf(bytes), checksum, segmentation })
+    },
+    request: () => {
+      const bytes = random.bytes(12 + random.pick([0, 13, 14, 60, 1514]))
+      bytes[0] = random.below(4)
+      bytes[1] = random.pick([0, 0, 0, 1, 3, 4, 0x81])
+      return bytes
+    },
+  }
 }
 
 /** The guest's side: one driver for each queue, and what it should get back as long as nothing was damaged. */
