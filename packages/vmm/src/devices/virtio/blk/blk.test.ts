@@ -317,6 +317,22 @@ describe('virtio-blk, when it is reset', () => {
     assert.equal(disk.log.length, 4)
     assert.equal(clock.queue.next(), Infinity)
   })
+  it('or stopped, waits for what is under way alone', async () => {
+    const { clock, device, disk, guest, queue } = setup({ ramMib: 64, disk: 16 * MIB })
+    disk.holds = true
+    queue.add([header(IN)], [16 * MIB, 1], true)
+    guest.kick(0)
+    let stopped = false
+    void device.stop()?.then(() => (stopped = true))
+    queue.add([header(FLUSH)], [1])
+    guest.kick(0)
+    assert.equal(stopped, false)
+    await disk.held[0]()
+    assert.equal(stopped, true)
+    clock.advance(1)
+    assert.deepEqual(disk.log, ['read 0 4194304'])
+    assert.equal(device.stop(), undefined)
+  })
   it('of one queue lets the others go on', async () => {
     const { disk, guest } = setup({ queues: 2 })
     disk.holds = true

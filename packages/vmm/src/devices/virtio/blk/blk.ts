@@ -109,6 +109,7 @@ export class VirtioBlk implements VirtioDevice<VirtioBlkState> {
   #isStarved = false
   #firstServed = 0
   #isServing = false
+  #isStopped = false
   #drained: { readonly isOver: () => boolean; readonly resolve: () => void }[] = []
 
   constructor({ disk, clock, serial = '', queues = 1, onError = () => {} }: BlkOptions) {
@@ -187,7 +188,7 @@ export class VirtioBlk implements VirtioDevice<VirtioBlkState> {
   // Which requests are begun.
 
   get #hasRoom(): boolean {
-    return this.#bytes < IN_FLIGHT_LIMIT && this.#spent < TURN_LIMIT
+    return this.#bytes < IN_FLIGHT_LIMIT && this.#spent < TURN_LIMIT && !this.#isStopped
   }
 
   #serveAll(): void {
@@ -250,7 +251,7 @@ export class VirtioBlk implements VirtioDevice<VirtioBlkState> {
 
   #advance(job: Job): void {
     while (true) {
-      if (!job.request.chain.isHeld) return this.#retire(job)
+      if (!job.request.chain.isHeld || this.#isStopped) return this.#retire(job)
       if (this.#spent >= TURN_LIMIT) return void this.#paused.push(job)
       let step: IteratorResult<Completion, number>
       try {
@@ -386,6 +387,13 @@ export class VirtioBlk implements VirtioDevice<VirtioBlkState> {
   #whenOver(isOver: () => boolean): Promise<void> | undefined {
     if (isOver()) return undefined
     return new Promise((resolve) => this.#drained.push({ isOver, resolve }))
+  }
+
+  /** The machine has ended: nothing is begun any more. Resolves when the back end may be closed. */
+  stop(): Promise<void> | undefined {
+    this.#isStopped = true
+    this.#turn()
+    return this.idle()
   }
 
   reset(): Promise<void> | undefined {
