@@ -54,9 +54,10 @@ function setup(options: { packed?: boolean; features?: number[] } = {}) {
   const [receive, transmit] = guest.queues
   const port = device.port
   far.resumed = 0
-  const send = (...parts: Uint8Array[]) => {
+  const send = async (...parts: Uint8Array[]) => {
     transmit.add(parts)
     guest.kick(TRANSMIT)
+    await null // the processor gives way
   }
   const offer = (...lengths: number[]) => {
     for (const length of lengths) receive.add([], [length])
@@ -109,10 +110,10 @@ function largeFrame(length: number): Frame {
 
 for (const packed of [false, true]) {
   describe(`virtio-net, ${packed ? 'packed' : 'split'}`, () => {
-    it('sends what the guest queues, in order, and gives the buffers back', () => {
+    it('sends what the guest queues, in order, and gives the buffers back', async () => {
       const { far, guest, send, transmit } = setup({ packed })
-      send(header(), payload(60))
-      send(Buffer.concat([header(), payload(20)]), payload(1000))
+      await send(header(), payload(60))
+      await send(Buffer.concat([header(), payload(20)]), payload(1000))
       assert.deepEqual(
         far.frames.map(bytesOf),
         [payload(60), Buffer.concat([payload(20), payload(1000)])].map((b) => new Uint8Array(b)),
@@ -122,6 +123,19 @@ for (const packed of [false, true]) {
         [0, 0],
       )
       assert.equal(guest.interrupted, true)
+    })
+    it('sends when the processor gives way, without a notification for each packet', async () => {
+      const { far, guest, transmit } = setup({ packed })
+      transmit.add([header(), payload(60)])
+      guest.kick(TRANSMIT)
+      transmit.kickWanted()
+      transmit.add([header(), payload(61)])
+      assert.equal(transmit.kickWanted(), false)
+      assert.equal(far.frames.length, 0)
+      await null
+      assert.equal(far.frames.length, 2)
+      transmit.add([header(), payload(62)])
+      assert.equal(transmit.kickWanted(), true)
     })
     it('receives into the buffer behind a header, and interrupts', () => {
       const { guest, offer, port, receive } = setup({ packed })
@@ -164,11 +178,11 @@ for (const packed of [false, true]) {
       )
       assert.deepEqual(guest.faults, [])
     })
-    it('leaves frames in the ring while the other end has no room', () => {
+    it('leaves frames in the ring while the other end has no room', async () => {
       const { far, port, send, transmit } = setup({ packed })
       far.full = true
-      send(header(), payload(60))
-      send(header(), payload(61))
+      await send(header(), payload(60))
+      await send(header(), payload(61))
       assert.equal(transmit.used(), undefined)
       far.full = false
       port.resume()
@@ -177,13 +191,13 @@ for (const packed of [false, true]) {
         [60, 61],
       )
       assert.equal(transmit.usedAll().length, 2)
-      send(header(), payload(62))
+      await send(header(), payload(62))
       assert.equal(far.frames.length, 3)
     })
-    it('continues from a saved state with what is in the rings', () => {
+    it('continues from a saved state with what is in the rings', async () => {
       const { far, guest, make, send } = setup({ packed })
       far.full = true
-      send(header(), payload(60))
+      await send(header(), payload(60))
       const state = JSON.parse(JSON.stringify(guest.transport.save()))
       const device = make()
       const newFar = new Far()
@@ -208,11 +222,11 @@ describe('virtio-net', () => {
     assert.equal(guest.read(0x106, 2), 0)
     assert.equal(guest.read(0x60), 2)
   })
-  it('loses frames while the link is down, and while there is no driver', () => {
+  it('loses frames while the link is down, and while there is no driver', async () => {
     const { device, far, guest, offer, port, receive, send, transmit } = setup()
     offer(1526)
     device.linkUp = false
-    send(header(), payload(60))
+    await send(header(), payload(60))
     assert.equal(transmit.usedAll().length, 1)
     assert.equal(port.deliver(frameOf(payload(60))), true)
     device.linkUp = true
@@ -222,11 +236,11 @@ describe('virtio-net', () => {
     assert.equal(receive.used(), undefined)
     assert.deepEqual(far.frames, [])
   })
-  it('passes partial checksums and large segments on as they were negotiated', () => {
+  it('passes partial checksums and large segments on as they were negotiated', async () => {
     const { far, send } = setup()
-    send(header({ flags: NEEDS_CSUM, start: 34, offset: 16 }), payload(60))
+    await send(header({ flags: NEEDS_CSUM, start: 34, offset: 16 }), payload(60))
     assert.deepEqual(far.frames[0].checksum, { start: 34, offset: 16 })
-    send(
+    await send(
       header({ flags: NEEDS_CSUM, gso: GSO_TCPV4, headers: 54, size: 1448, start: 34, offset: 16 }),
       payload(4000),
     )
@@ -260,7 +274,7 @@ describe('virtio-net', () => {
     assert.equal(port.deliver(frameOf(payload(900))), true)
     assert.equal(receive.used()!.written, 912)
   })
-  it('lets the other end go on after a reset', () => {
+  it('lets the other end go on after a reset', async () => {
     const { far, guest, port } = setup()
     assert.equal(port.deliver(frameOf(payload(60))), false)
     far.onResume = () => assert.equal(port.deliver(frameOf(payload(60))), true)
@@ -270,19 +284,20 @@ describe('virtio-net', () => {
     guest.begin()
     guest.queues[TRANSMIT].add([header(), payload(70)])
     guest.kick(TRANSMIT)
+    await null
     assert.equal(far.frames.length, 1)
   })
-  it('receives answers while it sends', () => {
+  it('receives answers while it sends', async () => {
     const { far, offer, port, receive, send } = setup()
     offer(1526)
     far.deliver = (frame) => port.deliver(keepFrame(frame))
-    send(header(), payload(60))
+    await send(header(), payload(60))
     assert.deepEqual(receive.used()!.bytes.subarray(12), payload(60))
   })
 })
 
 describe('virtio-net against hostile drivers', () => {
-  it('drops what is no frame, and goes on', () => {
+  it('drops what is no frame, and goes on', async () => {
     const { far, send, transmit } = setup({ features: [CSUM, HOST_TSO4, MRG_RXBUF, STATUS] })
     for (const parts of [
       [payload(11)],
@@ -290,7 +305,7 @@ describe('virtio-net against hostile drivers', () => {
       [header(), payload(13)],
       [header(), new Uint8Array(65_550)],
     ]) {
-      send(...parts)
+      await send(...parts)
       assert.equal(transmit.usedAll().length, 1)
     }
     for (const fields of [
@@ -302,16 +317,16 @@ describe('virtio-net against hostile drivers', () => {
       { flags: NEEDS_CSUM, start: 0xffff, offset: 0xffff },
       { flags: NEEDS_CSUM, start: 59 },
     ]) {
-      send(header(fields), payload(60))
+      await send(header(fields), payload(60))
       assert.equal(transmit.usedAll().length, 1)
     }
     assert.deepEqual(far.frames, [])
-    send(header(), payload(60))
+    await send(header(), payload(60))
     assert.equal(far.frames.length, 1)
   })
-  it('does not heed a checksum that was not negotiated', () => {
+  it('does not heed a checksum that was not negotiated', async () => {
     const { far, send } = setup({ features: [MAC] })
-    send(header({ flags: NEEDS_CSUM, start: 34, offset: 16 }), payload(60))
+    await send(header({ flags: NEEDS_CSUM, start: 34, offset: 16 }), payload(60))
     assert.equal(far.frames[0].checksum, undefined)
   })
   it('needs a reset when a receive buffer has no room for its header', () => {

@@ -79,6 +79,7 @@ export class VirtioNet implements VirtioDevice<VirtioNetState> {
   /** The other end refused the frame that is next in the transmit queue. */
   #isHeldBack = false
   #isTransmitting = false
+  #isScheduled = false
 
   constructor({ mac, mtu = LARGEST_MTU }: NetOptions) {
     if (!Number.isInteger(mtu) || mtu < SMALLEST_MTU || mtu > LARGEST_MTU)
@@ -132,7 +133,7 @@ export class VirtioNet implements VirtioDevice<VirtioNetState> {
   }
 
   notified(index: number): void {
-    if (index === TRANSMIT) this.#transmit()
+    if (index === TRANSMIT) this.#transmitSoon()
     else if (this.#queue(RECEIVE)?.hasNext) this.#release()
   }
 
@@ -235,6 +236,20 @@ export class VirtioNet implements VirtioDevice<VirtioNetState> {
     if (!this.#isHeldBack) return
     this.#isHeldBack = false
     this.#transmit()
+  }
+
+  /**
+   * When the processor gives way, which it does at once if the guest waits: what the guest adds until then needs no
+   * notification, and one interrupt tells of all. Sending each packet within its notification took 1 ms a packet.
+   */
+  #transmitSoon(): void {
+    this.#queue(TRANSMIT)?.wantKicks(false)
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    void Promise.resolve().then(() => {
+      this.#isScheduled = false
+      this.#transmit()
+    })
   }
 
   #transmit(): void {
