@@ -260,6 +260,10 @@ describe('virtio-net', () => {
       ],
     )
   })
+  it('takes segmentation without checksums for neither', () => {
+    const { port } = setup({ features: [GUEST_TSO4, MRG_RXBUF] })
+    assert.deepEqual(port.offloads, NO_OFFLOADS)
+  })
   it('says that checksums are right where they are', () => {
     const { offer, port, receive } = setup({ features: [GUEST_CSUM, MRG_RXBUF] })
     offer(1526)

@@ -166,11 +166,13 @@ export class VirtioNet implements VirtioDevice<VirtioNetState> {
 
   // To the guest
 
+  /** Segmentation needs checksums: "Feature bit requirements". */
   get #offloads(): Offloads {
+    const checksum = this.#has(VIRTIO_NET_F_GUEST_CSUM)
     return {
-      checksum: this.#has(VIRTIO_NET_F_GUEST_CSUM),
-      tcp4: this.#has(VIRTIO_NET_F_GUEST_TSO4),
-      tcp6: this.#has(VIRTIO_NET_F_GUEST_TSO6),
+      checksum,
+      tcp4: checksum && this.#has(VIRTIO_NET_F_GUEST_TSO4),
+      tcp6: checksum && this.#has(VIRTIO_NET_F_GUEST_TSO6),
     }
   }
 
