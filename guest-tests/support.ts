@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { createDomain, describeExit } from '@typevisor/host'
+import { createDomain, type DomainDisk, type DomainNetwork, describeExit, SerialInput } from '@typevisor/host'
 import { emulated, type Hypervisor, type PciPart } from '@typevisor/vmm'
 import { Cpu } from '@typevisor/x86'
 
@@ -52,9 +52,14 @@ export async function runKernel(options: {
   readonly engine?: string | Hypervisor
   readonly seconds?: number
   readonly pci?: readonly PciPart[]
+  readonly disks?: readonly DomainDisk[]
+  readonly network?: DomainNetwork
+  /** Typed into the serial port. */
+  readonly input?: string
 }): Promise<Outcome & { readonly serial: string }> {
   let output = ''
   let serial = ''
+  let input: SerialInput | undefined
   const domain = await createDomain({
     kernel: options.kernel,
     ...(options.initrd === undefined ? {} : { initrd: options.initrd }),
@@ -62,9 +67,18 @@ export async function runKernel(options: {
     memoryBytes: (options.memoryMib ?? 64) << 20,
     engine: options.engine ?? 'interpreter',
     ...(options.pci ? { pci: options.pci } : {}),
+    ...(options.disks ? { disks: options.disks } : {}),
+    ...(options.network ? { network: options.network } : {}),
+    tell: (sentence) => (output += `${sentence}\n`),
+    onSerialRoom: () => input?.room(),
     serial: { write: (byte: number) => (serial += String.fromCharCode(byte)) },
     debugConsole: { write: (byte: number) => (output += String.fromCharCode(byte)) },
   })
+  input = new SerialInput({
+    send: (bytes) => domain.machine.serialInput(bytes),
+    source: { pause: () => {}, resume: () => {} },
+  })
+  input.push(Buffer.from(options.input ?? ''))
   const timer = setTimeout(
     () => {
       output += `\nstopped: it took too long\n${domain.machine.report()}`

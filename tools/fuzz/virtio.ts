@@ -13,7 +13,10 @@ import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { ManualClock } from '../../packages/vmm/src/clock/manual-clock.ts'
 import { VirtioBalloon } from '../../packages/vmm/src/devices/virtio/balloon/balloon.ts'
+import { VirtioBlk } from '../../packages/vmm/src/devices/virtio/blk/blk.ts'
+import { HeldDisk } from '../../packages/vmm/src/devices/virtio/blk/testing/held-disk.ts'
 import { VirtioConsole } from '../../packages/vmm/src/devices/virtio/console/console.ts'
+import { VirtioNet } from '../../packages/vmm/src/devices/virtio/net/net.ts'
 import { VirtioPci } from '../../packages/vmm/src/devices/virtio/pci/virtio-pci.ts'
 import { VirtioRng } from '../../packages/vmm/src/devices/virtio/rng/rng.ts'
 import { FakeDevice } from '../../packages/vmm/src/devices/virtio/testing/fake-device.ts'
@@ -21,6 +24,8 @@ import type { Descriptor, FakeDriver } from '../../packages/vmm/src/devices/virt
 import { FakeGuest } from '../../packages/vmm/src/devices/virtio/testing/fake-guest.ts'
 import type { VirtioDevice } from '../../packages/vmm/src/devices/virtio/virtio-device.ts'
 import { allocateGuestMemory, GuestRam } from '../../packages/vmm/src/memory/guest-memory.ts'
+import { parseMac } from '../../packages/vmm/src/net/addresses.ts'
+import { ALL_OFFLOADS, frameOf } from '../../packages/vmm/src/net/frame.ts'
 import { Random } from './random.ts'
 
 const STEPS_PER_ROUND = 1000
@@ -34,6 +39,41 @@ interface Subject {
   readonly make: () => VirtioDevice
   /** What happens on the host's side. */
   readonly act: (device: VirtioDevice) => void
+  /** The host's side comes to an end with what it has begun, so that a reset can be over. */
+  readonly settle?: () => Promise<void>
+  /** The readable part of a request that makes some sense. */
+  readonly request?: () => Uint8Array<ArrayBuffer>
+}
+
+/** A disk whose requests are late, or fail. */
+function disk(random: Random, clock: ManualClock): Subject {
+  const backend = new HeldDisk(new Uint8Array(1 << 20))
+  return {
+    make: () => new VirtioBlk({ disk: backend, clock: clock.queue, queues: 2 }),
+    act: (device) => {
+      backend.holds = random.chance(0.4)
+      backend.failure = random.chance(0.1) ? 'no room' : undefined
+      backend.log.length = 0
+      if (random.chance(0.5)) clock.advance(1e3)
+      if (random.chance(0.05)) (device as VirtioBlk).resized()
+      void backend.held.splice(random.below(backend.held.length), 1)[0]?.()
+    },
+    settle: async () => {
+      for (const complete of backend.held.splice(0)) await complete()
+    },
+    request: () => {
+      const bytes = random.bytes(16 + random.pick([0, 16, 16, 32, 512, 512, 1024, random.below(100)]))
+      const view = new DataView(bytes.buffer)
+      for (let at = 0; at + 16 <= bytes.length; at += 16) {
+        const isHeader = at === 0
+        view.setUint32(at, isHeader ? random.pick([0, 1, 1, 4, 8, 11, 13, 13, 99]) : random.below(2100), true)
+        view.setUint32(at + 4, 0, true)
+        view.setUint32(at + 8, random.pick([0, 1, 2047, 2048, random.below(2100), random.next()]), true)
+        view.setUint32(at + 12, random.pick([0, 0, 0, 1, random.next()]), true)
+      }
+      return bytes
+    },
+  }
 }
 
 function subjects(random: Random, clock: ManualClock): Subject[] {
@@ -74,6 +114,8 @@ function subjects(random: Random, clock: ManualClock): Subject[] {
         else fake.resize(random.below(300), random.below(100))
       },
     },
+    disk(random, clock),
+    network(random),
     {
       make: () => new VirtioBalloon({ release: () => {} }),
       act: (device) => {
@@ -83,6 +125,44 @@ function subjects(random: Random, clock: ManualClock): Subject[] {
       },
     },
   ]
+}
+
+/** A network device whose other end is full at times, and sends whatever it likes. */
+function network(random: Random): Subject {
+  const far = {
+    offloads: ALL_OFFLOADS,
+    attach: () => {},
+    deliver: () => random.chance(0.7),
+    resume: () => {},
+  }
+  return {
+    make: () => {
+      const device = new VirtioNet({ mac: parseMac('52:54:00:12:34:56')! })
+      device.port.attach(far)
+      return device
+    },
+    act: (device) => {
+      const net = device as VirtioNet
+      if (random.chance(0.05)) net.linkUp = random.chance(0.8)
+      if (random.chance(0.5)) net.port.resume()
+      const bytes = random.bytes(random.pick([14, 60, 60, 600, 1514, 3000]))
+      const checksum = random.chance(0.5) ? { start: 34, offset: random.pick([6, 16, 3000]) } : undefined
+      const segmentation = random.chance(0.3)
+        ? {
+            kind: random.pick(['tcp4', 'tcp6'] as const),
+            size: random.pick([0, 256, 1448]),
+            headerLength: 54,
+          }
+        : undefined
+      net.port.deliver({ ...frameOf(bytes), checksum, segmentation })
+    },
+    request: () => {
+      const bytes = random.bytes(12 + random.pick([0, 13, 14, 60, 1514]))
+      bytes[0] = random.below(4)
+      bytes[1] = random.pick([0, 0, 0, 1, 3, 4, 0x81])
+      return bytes
+    },
+  }
 }
 
 /** The guest's side: one driver for each queue, and what it should get back as long as nothing was damaged. */
@@ -117,6 +197,7 @@ class Attacker {
   /** Resets the device and begins anew. */
   async begin(): Promise<void> {
     this.guest.write(0x70, 0)
+    await this.subject.settle?.()
     for (let i = 0; i < 4; i++) await Promise.resolve()
     if (this.device instanceof FakeDevice) this.device.pending = undefined
     this.guest.begin()
@@ -129,6 +210,7 @@ class Attacker {
 
   saveAndRestore(): void {
     const state = JSON.parse(JSON.stringify(this.guest.transport.save()))
+    this.guest.write(0x70, 0) // the old one does not live on in the same RAM
     this.device = this.subject.make()
     this.guest = this.#plug()
     this.guest.transport.restore(state)
@@ -143,6 +225,10 @@ class Attacker {
       this.random.bytes(this.random.below(200)),
     )
     const lengths = Array.from({ length: this.random.below(3) }, () => this.random.below(200))
+    if (this.subject.request && this.random.chance(0.9)) {
+      parts.unshift(this.subject.request())
+      lengths.push(this.random.pick([1, 1, 21, 513]))
+    }
     if (parts.length + lengths.length === 0) parts.push(this.random.bytes(8))
     let id: number
     try {

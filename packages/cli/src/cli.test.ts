@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -61,6 +62,9 @@ describe('typevisor', () => {
       ['TV_OPTION_UNKNOWN', 'run', 'tiny', '-x'],
       ['TV_OPTION_VALUE', 'run', 'tiny', '--memory', 'much'],
       ['TV_OPTION_VALUE', 'run', 'tiny', '--memory'],
+      ['TV_OPTION_VALUE', 'run', 'tiny', '--disk', 'a,cache=none'],
+      ['TV_OPTION_VALUE', 'run', 'tiny', '--net', 'tap'],
+      ['TV_OPTION_VALUE', 'run', 'tiny', '--publish', '80:80'],
       ['TV_OPTION_VALUE', 'image', 'ls', '--json=1'],
       ['TV_OPTION_VALUE', 'completion', 'tcsh'],
       ['TV_ENGINE_UNKNOWN', 'run', 'tiny', '--engine', 'warp'],
@@ -75,6 +79,11 @@ describe('typevisor', () => {
   it('says what went wrong otherwise, with status 1', async () => {
     const foreign = join(directory, 'foreign')
     await writeFile(foreign, 'x'.repeat(4096))
+    const halt = await kernel('with-devices', HALT)
+    const taken = createServer()
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+    after(() => taken.close())
+    const { port } = taken.address() as { port: number }
     for (const [code, ...args] of [
       ['TV_IMAGE_NOT_BUILT', 'image', 'rm', 'tiny'],
       ['TV_IMAGE_NO_APT', 'image', 'build', 'tiny'],
@@ -82,6 +91,11 @@ describe('typevisor', () => {
       ['TV_KERNEL_FORMAT', 'run', '--kernel', foreign],
       ['TV_FILE_UNWRITABLE', 'run', '--kernel', foreign, '--serial', directory],
       ['TV_FILE_UNWRITABLE', 'run', '--kernel', foreign, `--stats=${directory}`],
+      ['TV_DISK_NOT_FOUND', 'run', '--kernel', halt, '--disk', join(directory, 'missing')],
+      ['TV_DISK_FORMAT', 'run', '--kernel', halt, '--disk', `${foreign},format=qcow2`],
+      ['TV_NETWORK_ADDRESS', 'run', '--kernel', halt, '--net', 'user,network=10.0.0.1/24'],
+      ['TV_POLICY_ENTRY', 'run', '--kernel', halt, '--net', 'user,allow=a b'],
+      ['TV_NETWORK_PORT_IN_USE', 'run', '--kernel', halt, '--net', 'user', '--publish', `${port}:80`],
     ]) {
       const { status, stderr } = typevisor(...args)
       assert.match(stderr, new RegExp(`typevisor: [^\\n]*\\(${code}\\)\\n$`), args.join(' '))
@@ -138,11 +152,17 @@ _typevisor; echo "\${COMPREPLY[@]}"`,
       assert.throws(() => parseMemory(text), { code: 'TV_OPTION_VALUE' }, text)
     }
   })
+  it('collects the values of options that may be repeated', () => {
+    const run = COMMANDS.find(({ name }) => name === 'run')!
+    const { lists } = parseCommandLine(run, ['--disk', 'a', '--disk=b', '--publish', '1:1'])
+    assert.deepEqual(lists, { disk: ['a', 'b'], publish: ['1:1'] })
+  })
   it('takes what follows -- for arguments', () => {
     const run = COMMANDS.find(({ name }) => name === 'run')!
     assert.deepEqual(parseCommandLine(run, ['--append', 'a b', '--', '--x']), {
       positionals: ['--x'],
       values: { append: 'a b' },
+      lists: {},
       switches: new Set(),
     })
   })

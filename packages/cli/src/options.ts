@@ -7,6 +7,8 @@ export interface Option {
   /** Without it the option is a switch. In brackets when it may be left out; then it is given after `=` alone. */
   value?: string
   help: string
+  /** It may be given several times; all its values are in `lists`. */
+  repeats?: boolean
   /** What a shell completes for its value. */
   complete?: 'file' | readonly string[]
 }
@@ -28,6 +30,8 @@ export interface Command {
 export interface CommandInput {
   positionals: string[]
   values: Record<string, string | undefined>
+  /** Of options that may be repeated. */
+  lists: Record<string, readonly string[] | undefined>
   switches: ReadonlySet<string>
 }
 
@@ -57,6 +61,7 @@ export function parseCommandLine(command: Command, args: readonly string[]): Com
   const input = {
     positionals: [] as string[],
     values: {} as Record<string, string>,
+    lists: {} as Record<string, string[]>,
     switches: new Set<string>(),
   }
   for (const token of tokens) {
@@ -71,7 +76,7 @@ function readOption(
   token: { name: string; rawName: string; value?: string | undefined },
   table: Record<string, Option>,
   command: Command,
-  input: { values: Record<string, string>; switches: Set<string> },
+  input: { values: Record<string, string>; lists: Record<string, string[]>; switches: Set<string> },
 ): void {
   const { name, rawName, value } = token
   if (!Object.hasOwn(table, name)) {
@@ -91,7 +96,8 @@ function readOption(
   }
   if (value === undefined)
     throw new UsageError('TV_OPTION_VALUE', `The option ${rawName} needs a value: ${option.value}.`)
-  input.values[name] = value
+  if (option.repeats) input.lists[name] = [...(input.lists[name] ?? []), value]
+  else input.values[name] = value
 }
 
 function checkPositionals(command: Command, positionals: readonly string[]): void {

@@ -1,7 +1,10 @@
 export {
+  type EgressPolicy,
   type MachineStatistics,
+  type PortForward,
   Profile,
   type ProfilePlace,
+  readPolicy,
   SerialInput,
   TypevisorError,
 } from '@typevisor/vmm'
@@ -11,6 +14,8 @@ export { diskCodecs } from './disk/codecs.ts'
 export { NodeFile, type NodeFileOptions } from './disk/node-file.ts'
 export { createDisk, type DiskFormat, type OpenDiskOptions, openDisk } from './disk/open-disk.ts'
 export { connectStream } from './disk/socket-stream.ts'
+export type { DomainDisk } from './domain/attachments/disk.ts'
+export type { DomainNetwork } from './domain/attachments/network.ts'
 export {
   createDomain,
   type Domain,

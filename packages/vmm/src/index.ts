@@ -18,12 +18,14 @@ export {
   type BalloonStatistics,
   VirtioBalloon,
 } from './devices/virtio/balloon/balloon.ts'
+export { type BlkOptions, VirtioBlk } from './devices/virtio/blk/blk.ts'
 export {
   type ConsolePort,
   type ConsolePortOptions,
   VirtioConsole,
 } from './devices/virtio/console/console.ts'
 export { VirtioMmio } from './devices/virtio/mmio/virtio-mmio.ts'
+export { type NetOptions, VirtioNet } from './devices/virtio/net/net.ts'
 export type { Chain } from './devices/virtio/queue/chain.ts'
 export type { Segment } from './devices/virtio/queue/segments.ts'
 export { Virtqueue } from './devices/virtio/queue/virtqueue.ts'

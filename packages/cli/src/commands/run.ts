@@ -16,6 +16,7 @@ import {
 } from '@typevisor/host'
 import { OutputFileError, UsageError } from '../errors.ts'
 import { type Command, type CommandInput, parseMemory } from '../options.ts'
+import { parseDisk, parseNetwork } from '../run/devices.ts'
 import { CONSOLE_HELP, EscapeKeys } from '../run/escape-keys.ts'
 import { OutputFile } from '../run/output-file.ts'
 import { Reports } from '../run/reports.ts'
@@ -49,6 +50,22 @@ export const RUN: Command = {
       help: `CPU model: ${CPU_MODELS.names.join(', ')}; ${CPU_MODELS.standard} by default.`,
       complete: CPU_MODELS.names,
     },
+    disk: {
+      value: 'FILE[,SETTING]...',
+      help: 'A disk; may be repeated. Settings: format=raw or qcow2, readonly, serial=TEXT.',
+      repeats: true,
+      complete: 'file',
+    },
+    net: {
+      value: 'user[,SETTING]...',
+      help: 'A network card behind a NAT; none by default. Settings: below.',
+      complete: ['user', 'none'],
+    },
+    publish: {
+      value: 'HOST:GUEST',
+      help: 'Lead a TCP port of this host to the guest, as in 8080:80; may be repeated.',
+      repeats: true,
+    },
     serial: { value: 'FILE', help: "Keep a copy of the serial console's output in FILE.", complete: 'file' },
     stats: {
       value: '[FILE]',
@@ -65,13 +82,21 @@ ${CONSOLE_HELP.map((line) => `  ${line}`).join('\n')}
 When standard input is a file or a pipe it is typed into the guest's serial port, and then
 Ctrl-D each second until the guest ends.
 
+Settings of --net user: allow=ENTRY and deny=ENTRY, what the guest may reach, where with allow the rest is denied; an entry
+is a name, an address or a network with ports, as in *.example.org:443, or host-loopback:PORT for this host at the
+gateway's address; mac=ADDRESS, network=10.0.2.0/24, mtu=1500, ipv6=off, capture=FILE for pcap. A comma in a name or an
+entry is written twice. --publish takes [ADDRESS:]HOST:GUEST[/udp]; 127.0.0.1 and TCP where nothing is said, and for
+HOST 0 any free port.
+
 Exit status: 0 after power off; what the guest writes to isa-debug-exit, (value << 1) | 1; 1 error; 2 wrong command
 line; 4 triple fault; 6 reset; 128 + number when a signal ended the machine.`,
   run: runMachine,
 }
 
-async function runMachine({ positionals, values, switches }: CommandInput): Promise<number> {
+async function runMachine({ positionals, values, lists, switches }: CommandInput): Promise<number> {
   const memoryBytes = parseMemory(values.memory ?? DEFAULT_MEMORY)
+  const disks = (lists.disk ?? []).map(parseDisk)
+  const network = parseNetwork(values.net ?? 'none', lists.publish ?? [])
   const engine = await loadEngine(values.engine ?? DEFAULT_ENGINE)
   const files = await bootFiles(positionals[0], values)
   const stopped = Promise.withResolvers<number>()
@@ -88,6 +113,13 @@ async function runMachine({ positionals, values, switches }: CommandInput): Prom
     ...(reports.profile ? { profile: reports.profile } : {}),
     serial: output,
     onSerialRoom: () => input?.room(),
+    disks,
+    ...(network ? { network } : {}),
+    tell,
+  })
+  domain.published.forEach(({ hostAddress = '127.0.0.1', hostPort, guestPort, protocol }, index) => {
+    if (network?.publish?.[index].hostPort !== 0) return
+    tell(`Port ${hostPort} of ${hostAddress} leads to the guest's ${protocol} port ${guestPort}.`)
   })
   process.stdout.on('error', () => {
     stopped.resolve(STATUS_BROKEN_PIPE)
@@ -104,6 +136,12 @@ async function runMachine({ positionals, values, switches }: CommandInput): Prom
   for (const stream of log) await new Promise((resolve) => stream.end(resolve))
   await reports.write(domain.machine)
   return Promise.race([stopped.promise, Promise.resolve(status)])
+}
+
+/** Also on a terminal in raw mode, amid what the guest writes there. */
+function tell(sentence: string): void {
+  const end = process.stdin.isTTY ? '\r\n' : '\n'
+  process.stderr.write(`${process.stdin.isTTY ? end : ''}typevisor: ${sentence}${end}`)
 }
 
 /** Runs with standard input and output as the console; gives them back however the run ends. */

@@ -4,14 +4,19 @@ import {
   type ByteSink,
   type Hypervisor,
   isBzImage,
+  type KernelImage,
   loadKernel,
   Machine,
   type MachineExit,
   type PciPart,
+  type PortForward,
   type Profile,
   writeAcpiTables,
 } from '@typevisor/vmm'
 import { decompressors } from '../decompress/decompress.ts'
+import { type Attachment, closeAttachments, type Tell } from './attachments/attachment.ts'
+import { attachDisk, type DomainDisk } from './attachments/disk.ts'
+import { attachNetwork, type DomainNetwork } from './attachments/network.ts'
 import { DEFAULT_ENGINE, loadEngine } from './engines.ts'
 import { checkInitramfs, readInput } from './files.ts'
 import { createMachineHost } from './host.ts'
@@ -35,45 +40,90 @@ export interface DomainOptions {
   onSerialRoom?: () => void
   /** Port 0xE9; to nowhere by default. */
   debugConsole?: ByteSink
-  /** Devices on a PCI bus; none by default, and then no bus. */
+  /** Disks, in the order in which the guest finds them. */
+  disks?: readonly DomainDisk[]
+  /** A network card; none by default. */
+  network?: DomainNetwork
+  /** Further devices on the PCI bus. There is no bus without any device. */
   pci?: readonly PciPart[]
+  /** Is told, in a sentence, what goes wrong with devices while the machine runs. */
+  tell?: Tell
 }
 
 /** A machine with its kernel in RAM, ready to run. */
 export interface Domain {
   readonly machine: Machine
   readonly protocol: BootProtocol
-  /** Runs until the guest ends or is stopped. */
+  /** Ports of the host's that lead to the guest. */
+  readonly published: readonly PortForward[]
+  /** Runs until the guest ends or is stopped, and closes the domain. */
   run(): Promise<MachineExit>
+  /** Lets go of disks and ports; for a domain that is not run. */
+  close(): Promise<void>
 }
 
 /** Makes a machine in this process, loads the kernel, and brings the CPU to its entry. */
 export async function createDomain(options: DomainOptions): Promise<Domain> {
-  const { serial, memoryBytes, engine = DEFAULT_ENGINE } = options
+  const { engine = DEFAULT_ENGINE } = options
   const hypervisor = typeof engine === 'string' ? await loadEngine(engine) : engine
+  const image = await readImage(options)
+  const attachments: Attachment[] = []
+  const close = () => closeAttachments(attachments.splice(0))
+  try {
+    const published = await attachDevices(options, attachments)
+    const machine = makeMachine(
+      options,
+      hypervisor,
+      attachments.map(({ part }) => part),
+    )
+    const rsdp = writeAcpiTables(machine.ram, { cpus: 1, pci: machine.parts.pci })
+    const { protocol, registers } = await loadKernel(image, { ram: machine.ram, rsdp, decompressors })
+    for (const attachment of attachments) await attachment.open?.()
+    machine.start(registers)
+    return { machine, protocol, published, run: () => machine.run().finally(close), close }
+  } catch (error) {
+    await close().catch(() => {})
+    throw error
+  }
+}
+
+async function readImage(options: DomainOptions): Promise<KernelImage> {
   const kernel = await readInput(options.kernel, 'kernel')
   const modules: BootModule[] = []
   if (options.initrd !== undefined) {
     const data = await readInput(options.initrd, 'initramfs')
-    if (isBzImage(kernel)) await checkInitramfs(options.initrd, data, memoryBytes)
+    if (isBzImage(kernel)) await checkInitramfs(options.initrd, data, options.memoryBytes)
     modules.push({ data })
   }
-  const machine = new Machine({
+  return { kernel, modules, commandLine: options.commandLine ?? '' }
+}
+
+/** Opens what the devices stand on; what is open is in `attachments`, also when the next one fails. */
+async function attachDevices(
+  { disks = [], network, tell = () => {} }: DomainOptions,
+  attachments: Attachment[],
+): Promise<readonly PortForward[]> {
+  for (const disk of disks) attachments.push(await attachDisk(disk, tell))
+  if (!network) return []
+  const attachment = attachNetwork(network, tell)
+  attachments.push(attachment)
+  return attachment.published
+}
+
+function makeMachine(options: DomainOptions, hypervisor: Hypervisor, attached: readonly PciPart[]): Machine {
+  const { serial, memoryBytes, debugConsole = { write: () => {} } } = options
+  const pci = [...attached, ...(options.pci ?? [])]
+  return new Machine({
     hypervisor,
     memoryBytes,
     ...(options.cpu === undefined ? {} : { model: options.cpu }),
     serial,
     ...(options.profile ? { profile: options.profile } : {}),
     ...(options.onSerialRoom ? { onSerialRoom: options.onSerialRoom } : {}),
-    debugConsole: options.debugConsole ?? { write: () => {} },
-    ...(options.pci ? { pci: options.pci } : {}),
+    debugConsole,
+    ...(pci.length > 0 ? { pci } : {}),
     host: createMachineHost(() => serial.congestion?.()),
   })
-  const rsdp = writeAcpiTables(machine.ram, { cpus: 1, pci: machine.parts.pci })
-  const image = { kernel, modules, commandLine: options.commandLine ?? '' }
-  const { protocol, registers } = await loadKernel(image, { ram: machine.ram, rsdp, decompressors })
-  machine.start(registers)
-  return { machine, protocol, run: () => machine.run() }
 }
 
 /** Exit statuses of a process that ran a guest. What a guest gives through isa-debug-exit is odd; these are not. */

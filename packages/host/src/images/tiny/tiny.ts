@@ -34,6 +34,10 @@ const VIRTIO_MODULES = [
   'kernel/drivers/char/hw_random/virtio-rng.ko',
   'kernel/drivers/char/virtio_console.ko',
   'kernel/drivers/virtio/virtio_balloon.ko',
+  'kernel/drivers/block/virtio_blk.ko',
+  'kernel/net/core/failover.ko',
+  'kernel/drivers/net/net_failover.ko',
+  'kernel/drivers/net/virtio_net.ko',
 ] as const
 
 export interface BuildContext {
@@ -106,6 +110,7 @@ async function initramfs(root: string, kernelVersion: string): Promise<CpioEntry
       'lib',
       'lib/modules',
       'lib/modules/virtio',
+      'etc/udhcpc',
       'proc',
       'run',
       'sys',
@@ -116,6 +121,7 @@ async function initramfs(root: string, kernelVersion: string): Promise<CpioEntry
     { kind: 'character-device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 },
     { kind: 'file', path: 'init', mode: 0o755, data: await own('init') },
     { kind: 'file', path: 'etc/acpi/PWRF/00000080', mode: 0o755, data: await own('power-button') },
+    { kind: 'file', path: 'etc/udhcpc/default.script', mode: 0o755, data: await own('lease') },
     ...(await modules(root, kernelVersion, MODULES, 'lib/modules')),
     ...(await modules(root, kernelVersion, VIRTIO_MODULES, 'lib/modules/virtio')),
     ...(await busybox(root)),
@@ -136,9 +142,8 @@ async function modules(
       for (const lib of ['lib', 'usr/lib']) {
         const path = join(root, lib, 'modules', kernelVersion, module + suffix)
         const data = await readFile(path).catch(() => undefined)
-        const name = module.replace(/.*\//, '')
-        if (data)
-          entries.push({ kind: 'file', path: `${target}/${index}-${name}${suffix}`, mode: 0o644, data })
+        const name = `${String(index).padStart(2, '0')}-${module.replace(/.*\//, '')}`
+        if (data) entries.push({ kind: 'file', path: `${target}/${name}${suffix}`, mode: 0o644, data })
       }
     }
   }

@@ -83,6 +83,8 @@ export class VirtioCore implements DriverLink, Saveable<VirtioCoreState> {
   readonly #onFault: (reason: string) => void
   #status = 0
   #configGeneration = 0
+  /** Since it changed. */
+  #configWasRead = true
   #isResetting = false
 
   constructor(device: VirtioDevice, pins: CorePins, { onFault, packed = true }: VirtioOptions = {}) {
@@ -119,7 +121,7 @@ export class VirtioCore implements DriverLink, Saveable<VirtioCoreState> {
   }
 
   configChanged(): void {
-    this.#configGeneration = (this.#configGeneration + 1) >>> 0
+    this.#configWasRead = false
     if (this.isReady) this.#pins.onConfigChange()
   }
 
@@ -134,8 +136,16 @@ export class VirtioCore implements DriverLink, Saveable<VirtioCoreState> {
 
   // For transports
 
+  /**
+   * Changes when the driver reads what has changed, and not with each change: then 256 of them would go unnoticed by PCI
+   * drivers, who see 8 bits.
+   */
   get configGeneration(): number {
     return this.#configGeneration
+  }
+
+  get #nextGeneration(): number {
+    return (this.#configGeneration + 1) >>> 0
   }
 
   get status(): number {
@@ -246,6 +256,8 @@ export class VirtioCore implements DriverLink, Saveable<VirtioCoreState> {
 
   /** Bytes beyond the device's configuration are zero. */
   readConfig(offset: number, size: number): number {
+    if (!this.#configWasRead) this.#configGeneration = this.#nextGeneration
+    this.#configWasRead = true
     const { config } = this.device
     let value = 0
     for (let i = 0; i < size; i++) value |= (config[offset + i] ?? 0) << (8 * i)
@@ -263,7 +275,7 @@ export class VirtioCore implements DriverLink, Saveable<VirtioCoreState> {
       version: 1,
       status: this.#isResetting ? 0 : this.#status,
       driverFeatures: [...this.driverFeatures.words],
-      configGeneration: this.#configGeneration,
+      configGeneration: this.#configWasRead ? this.#configGeneration : this.#nextGeneration,
       queues: this.queues.map(({ size, enabled, addresses, ring }) => ({
         size,
         enabled,

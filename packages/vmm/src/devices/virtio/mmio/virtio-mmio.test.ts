@@ -136,7 +136,7 @@ describe('virtio over MMIO', () => {
     guest.kick(1)
     assert.deepEqual([...guest.queues[2].used()!.bytes], [9])
   })
-  it('reads and writes the configuration at any width, and changes its generation', () => {
+  it('reads and writes the configuration at any width', () => {
     const { device, guest } = setup()
     guest.begin()
     assert.deepEqual([guest.read(0x101, 1), guest.read(0x102, 2), guest.read(0x104)], [2, 0x403, 0x0807_0605])
@@ -144,8 +144,17 @@ describe('virtio over MMIO', () => {
     guest.write(0x106, 1, 4)
     assert.deepEqual([...device.config], [1, 2, 3, 4, 0xbb, 0xaa, 7, 8])
     assert.equal(guest.read(0x108), 0)
-    device.driver!.configChanged()
-    assert.deepEqual([guest.read(0xfc), guest.read(0x60)], [1, 2])
+  })
+  it('changes the generation of the configuration when the driver reads what has changed, however often', () => {
+    const { device, guest } = setup()
+    guest.begin()
+    guest.read(0x100)
+    assert.equal(guest.read(0xfc), 0)
+    for (let i = 0; i < 256; i++) device.driver!.configChanged()
+    assert.deepEqual([guest.read(0xfc), guest.read(0x60)], [0, 2])
+    guest.read(0x100)
+    guest.read(0x104)
+    assert.equal(guest.read(0xfc), 1)
   })
   for (const packed of [false, true]) {
     it(`continues from a saved state with requests in flight (${packed ? 'packed' : 'split'})`, () => {

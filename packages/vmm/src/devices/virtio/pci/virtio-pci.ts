@@ -124,9 +124,10 @@ export class VirtioPci implements PciDevice<VirtioPciState>, MmioDevice {
     else config.setUint32(at + DATA, this.mmioRead(where, length), true)
   }
 
+  /** "ISR status capability": with MSI-X the bit for queues stays as it is, that for the configuration is set. */
   #interrupt(cause: number, vector: number): void {
+    if (!this.#msiX.enabled || cause === ISR_CONFIG) this.#isr |= cause
     if (this.#msiX.enabled) this.#msiX.trigger(vector)
-    else this.#isr |= cause
     this.#updateLine()
   }
 

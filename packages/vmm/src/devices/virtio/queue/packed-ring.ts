@@ -100,14 +100,12 @@ class PackedRing implements Ring {
     return this.#addIndirect(gpa, length, list)
   }
 
-  /** "Indirect Flag: Scatter-Gather Support": all entries in order, of whose flags only WRITE has a meaning. */
+  /** "Indirect Flag: Scatter-Gather Support": all entries in order; flags other than WRITE "are ignored by the device". */
   #addIndirect(gpa: number, length: number, list: SegmentList): RingFault | undefined {
     const table = indirectTable(this.#ram, gpa, length)
     if (table instanceof RingFault) return table
     for (let at = 0; at < length; at += DESCRIPTOR_SIZE) {
-      const flags = table.getUint16(at + 14, true)
-      if (flags & VIRTQ_DESC_F_INDIRECT) return new RingFault('an indirect table is in one')
-      const isWritable = (flags & VIRTQ_DESC_F_WRITE) !== 0
+      const isWritable = (table.getUint16(at + 14, true) & VIRTQ_DESC_F_WRITE) !== 0
       const fault = list.add(addressAt(table, at), table.getUint32(at + 8, true), isWritable)
       if (fault) return fault
     }

@@ -194,15 +194,15 @@ for (const kind of KINDS) {
         assert.equal(queue.isOpen, false)
       })
     }
-    it('breaks for an indirect table in an indirect table', () => {
+    it(`${kind.packed ? 'ignores, as it should,' : 'breaks for'} an indirect table in an indirect table`, () => {
       const { driver, log, queue, ram } = setup(kind)
       const table = driver.allocate(16, 16)
       ram.writeU64(table, BigInt(table))
       ram.writeU32(table + 8, 16)
       ram.writeU16(table + (kind.packed ? 14 : 12), VIRTQ_DESC_F_INDIRECT)
       driver.addDescriptors([{ gpa: table, length: 16, flags: VIRTQ_DESC_F_INDIRECT }])
-      assert.equal(queue.pop(), undefined)
-      assert.equal(log.faults.length, 1)
+      assert.equal(queue.pop()?.readableBytes, kind.packed ? 16 : undefined)
+      assert.equal(log.faults.length, kind.packed ? 0 : 1)
     })
     it('breaks for a chain of more than 4 GiB', () => {
       const { driver, log, queue } = setup(kind)

@@ -1,0 +1,5 @@
+/** A network device holds no frames; those that wait are at the other end of its link. */
+export interface VirtioNetState {
+  version: 1
+  linkUp: boolean
+}
