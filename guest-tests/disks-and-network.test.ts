@@ -7,7 +7,9 @@ import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { gunzipSync } from 'node:zlib'
-import { createDisk, type DomainDisk, type DomainNetwork, ImageStore, openDisk } from '@typevisor/host'
+import type { DomainDisk, DomainNetwork } from '@typevisor/host'
+import { createDisk, openDisk } from '@typevisor/host/disk'
+import { ImageStore } from '@typevisor/host/images'
 import { missing, runKernel, withDirectory } from './support.ts'
 
 const MIB = 1 << 20

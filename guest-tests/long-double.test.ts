@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { it } from 'node:test'
-import { type Image, ImageStore, writeCpio } from '@typevisor/host'
+import { writeCpio } from '@typevisor/host'
+import { type Image, ImageStore } from '@typevisor/host/images'
 import { missing, runKernel, tool, withDirectory } from './support.ts'
 
 /** The image `tiny`, where it was built already. */

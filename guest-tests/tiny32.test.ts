@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { it } from 'node:test'
 import { gzipSync } from 'node:zlib'
-import { ImageStore, writeCpio } from '@typevisor/host'
+import { writeCpio } from '@typevisor/host'
+import { ImageStore } from '@typevisor/host/images'
 import { runKernel, withDirectory } from './support.ts'
 
 /** The image `tiny32`, where it was built already. */

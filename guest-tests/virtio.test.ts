@@ -3,8 +3,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import { ImageStore, writeCpio } from '@typevisor/host'
-import { type PciPart, VirtioBalloon, VirtioConsole, VirtioRng, virtioPci } from '@typevisor/vmm'
+import { writeCpio } from '@typevisor/host'
+import { ImageStore } from '@typevisor/host/images'
+import { type PciPart, virtioPci } from '@typevisor/vmm'
+import { VirtioBalloon, VirtioConsole, VirtioRng } from '@typevisor/vmm/virtio'
 import { runKernel, withDirectory } from './support.ts'
 
 const image = await new ImageStore().find('tiny')

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { imagesDirectory, PrivateApt } from '@typevisor/host'
+import { imagesDirectory, PrivateApt } from '@typevisor/host/images'
 
 /** A directory in the user's cache, beside the images, with Debian's packages unpacked in it; fetched when it is not there. */
 export async function unpackedPackages(name: string, packages: readonly string[]): Promise<string> {

@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util'
 import { temporaryFolder } from '../../packages/host/src/disk/testing/qemu.ts'
 import { useAtRandom } from '../../packages/host/src/disk/testing/random-use.ts'
-import type { CreateQcow2Options } from '../../packages/vmm/src/index.ts'
+import type { CreateQcow2Options } from '../../packages/vmm/src/disk/index.ts'
 
 const { values } = parseArgs({
   options: {

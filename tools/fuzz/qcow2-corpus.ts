@@ -9,7 +9,7 @@ import {
   MemoryFile,
   Qcow2Disk,
   RawDisk,
-} from '../../packages/vmm/src/index.ts'
+} from '../../packages/vmm/src/disk/index.ts'
 
 export interface Seed {
   name: string

@@ -17,7 +17,7 @@ import {
   MemoryFile,
   Qcow2Disk,
   RawDisk,
-} from '../../packages/vmm/src/index.ts'
+} from '../../packages/vmm/src/disk/index.ts'
 import { makeCorpus, type Seed } from './qcow2-corpus.ts'
 
 const LONGEST_CASE_MS = 10_000

@@ -1,4 +1,4 @@
-import { buildImage, type Image } from '@typevisor/host'
+import { buildImage, type Image } from '@typevisor/host/images'
 
 /** Builds an image with progress on standard error; SIGINT, SIGTERM and SIGHUP stop it and leave nothing. */
 export async function buildWithProgress(name: string): Promise<Image> {

@@ -1,4 +1,4 @@
-import { ImageStore, imageRecipes } from '@typevisor/host'
+import { ImageStore, imageRecipes } from '@typevisor/host/images'
 import { type Command, columns } from '../options.ts'
 import { buildWithProgress } from './build-with-progress.ts'
 

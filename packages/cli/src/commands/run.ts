@@ -7,13 +7,10 @@ import {
   type DomainOptions,
   describeExit,
   engineNames,
-  ImageStore,
-  imageRecipes,
-  isKnownImage,
   loadEngine,
-  requireImage,
   SerialInput,
 } from '@typevisor/host'
+import { ImageStore, imageRecipes, isKnownImage, requireImage } from '@typevisor/host/images'
 import { OutputFileError, UsageError } from '../errors.ts'
 import { type Command, type CommandInput, parseMemory } from '../options.ts'
 import { parseDisk, parseNetwork } from '../run/devices.ts'
@@ -96,7 +93,7 @@ line; 4 triple fault; 6 reset; 128 + number when a signal ended the machine.`,
 async function runMachine({ positionals, values, lists, switches }: CommandInput): Promise<number> {
   const memoryBytes = parseMemory(values.memory ?? DEFAULT_MEMORY)
   const disks = (lists.disk ?? []).map(parseDisk)
-  const network = parseNetwork(values.net ?? 'none', lists.publish ?? [])
+  const network = await parseNetwork(values.net ?? 'none', lists.publish ?? [])
   const engine = await loadEngine(values.engine ?? DEFAULT_ENGINE)
   const files = await bootFiles(positionals[0], values)
   const stopped = Promise.withResolvers<number>()

@@ -41,12 +41,15 @@ describe('--disk', () => {
 })
 
 describe('--net', () => {
-  it('is none, or a NAT with settings', () => {
-    assert.equal(parseNetwork('none', []), undefined)
+  it('is none, or a NAT with settings', async () => {
+    assert.equal(await parseNetwork('none', []), undefined)
     const open = { default: 'allow', allow: [], deny: [] }
-    assert.deepEqual(parseNetwork('user', []), { policy: open, publish: [] })
+    assert.deepEqual(await parseNetwork('user', []), { policy: open, publish: [] })
     assert.deepEqual(
-      parseNetwork('user,mac=52:54:00:00:00:01,network=10.1.0.0/24,mtu=1400,ipv6=off,capture=a.pcap', []),
+      await parseNetwork(
+        'user,mac=52:54:00:00:00:01,network=10.1.0.0/24,mtu=1400,ipv6=off,capture=a.pcap',
+        [],
+      ),
       {
         mac: '52:54:00:00:00:01',
         network: '10.1.0.0/24',
@@ -58,20 +61,23 @@ describe('--net', () => {
       },
     )
   })
-  it('denies the rest where something is allowed', () => {
+  it('denies the rest where something is allowed', async () => {
     const allow = ['*.example.org:80,443', 'host-loopback:9']
-    assert.deepEqual(parseNetwork('user,allow=*.example.org:80,,443,allow=host-loopback:9', [])?.policy, {
-      default: 'deny',
-      allow,
-      deny: [],
-    })
-    assert.deepEqual(parseNetwork('user,deny=192.0.2.0/24', [])?.policy, {
+    assert.deepEqual(
+      (await parseNetwork('user,allow=*.example.org:80,,443,allow=host-loopback:9', []))?.policy,
+      {
+        default: 'deny',
+        allow,
+        deny: [],
+      },
+    )
+    assert.deepEqual((await parseNetwork('user,deny=192.0.2.0/24', []))?.policy, {
       default: 'allow',
       allow: [],
       deny: ['192.0.2.0/24'],
     })
   })
-  it('refuses what it does not know', () => {
+  it('refuses what it does not know', async () => {
     for (const text of [
       '',
       'tap',
@@ -81,9 +87,9 @@ describe('--net', () => {
       'user,mac=',
       'user,bridge=br0',
     ])
-      assert.throws(() => parseNetwork(text, []), REFUSED, text)
-    assert.throws(() => parseNetwork('user,allow=a b', []), { code: 'TV_POLICY_ENTRY' })
-    assert.throws(() => parseNetwork('none', ['80:80']), REFUSED)
+      await assert.rejects(parseNetwork(text, []), REFUSED, text)
+    await assert.rejects(parseNetwork('user,allow=a b', []), { code: 'TV_POLICY_ENTRY' })
+    await assert.rejects(parseNetwork('none', ['80:80']), REFUSED)
   })
 })
 

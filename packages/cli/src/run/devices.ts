@@ -1,7 +1,7 @@
 // What the options --disk, --net and --publish say. A value is a list with commas; a comma that is part of a name is
 // written twice, as QEMU has it.
 
-import { type DomainDisk, type DomainNetwork, type PortForward, readPolicy } from '@typevisor/host'
+import type { DomainDisk, DomainNetwork, PortForward } from '@typevisor/host'
 import { UsageError } from '../errors.ts'
 
 const ON_OFF = { on: true, off: false } as const
@@ -53,7 +53,10 @@ export function parseDisk(text: string): DomainDisk {
 }
 
 /** none, or user[,mac=][,network=][,mtu=][,ipv6=off][,allow=]...[,deny=]...[,capture=] */
-export function parseNetwork(text: string, published: readonly string[]): DomainNetwork | undefined {
+export async function parseNetwork(
+  text: string,
+  published: readonly string[],
+): Promise<DomainNetwork | undefined> {
   const fail = (why: string) => wrong('net', text, why)
   const { first, settings } = readList(text)
   if (first !== 'user' && first !== 'none') throw fail('it is user or none')
@@ -74,6 +77,8 @@ export function parseNetwork(text: string, published: readonly string[]): Domain
     else if (key === 'allow' || key === 'deny') policy[key] = [...(policy[key] ?? []), value]
     else throw fail(`it knows mac, network, mtu, ipv6, allow, deny and capture, not ${key}`)
   }
+  // Loaded here, since most machines have no network.
+  const { readPolicy } = await import('@typevisor/host/net')
   return { ...network, policy: readPolicy(policy), publish: published.map(parsePublish) }
 }
 

@@ -1,6 +1,6 @@
 import { promisify } from 'node:util'
 import zlib from 'node:zlib'
-import { type CompressionCodecs, zstdFrameLength } from '@typevisor/vmm'
+import { type CompressionCodecs, zstdFrameLength } from '@typevisor/vmm/disk'
 
 const inflate = promisify(zlib.inflateRaw)
 const deflate = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.deflateRaw)

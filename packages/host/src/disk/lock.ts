@@ -1,5 +1,5 @@
 import { createServer } from 'node:net'
-import { DiskError } from '@typevisor/vmm'
+import { DiskError } from '@typevisor/vmm/disk'
 
 /**
  * Keeps other writers off a file while this process lives. Linux alone has names for sockets that belong to no file

@@ -6,7 +6,7 @@ import {
   checkWritable,
   DiskError,
   type RandomAccessFile,
-} from '@typevisor/vmm'
+} from '@typevisor/vmm/disk'
 import { lockFile } from './lock.ts'
 
 /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
-import type { BackingReference } from '@typevisor/vmm'
+import type { BackingReference } from '@typevisor/vmm/disk'
 import { createDisk, openDisk } from './open-disk.ts'
 import { temporaryFolder } from './testing/qemu.ts'
 

@@ -10,7 +10,7 @@ import {
   Qcow2Disk,
   type RandomAccessFile,
   RawDisk,
-} from '@typevisor/vmm'
+} from '@typevisor/vmm/disk'
 import { diskCodecs } from './codecs.ts'
 import { NodeFile } from './node-file.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
-import { type CreateQcow2Options, createQcow2, Qcow2Disk, RawDisk } from '@typevisor/vmm'
+import { type CreateQcow2Options, createQcow2, Qcow2Disk, RawDisk } from '@typevisor/vmm/disk'
 import { diskCodecs } from './codecs.ts'
 import { NodeFile } from './node-file.ts'
 import { faultsOf, qemuImg, qemuIo, temporaryFolder, whyWithout } from './testing/qemu.ts'

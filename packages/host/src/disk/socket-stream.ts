@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect, type NetConnectOpts, type Socket } from 'node:net'
-import { DiskError, type NbdStream } from '@typevisor/vmm'
+import { DiskError, type NbdStream } from '@typevisor/vmm/disk'
 
 /** Connects to a TCP port or, by `path`, to a Unix socket. */
 export async function connectStream(

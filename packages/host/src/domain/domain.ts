@@ -9,14 +9,14 @@ import {
   Machine,
   type MachineExit,
   type PciPart,
-  type PortForward,
   type Profile,
   writeAcpiTables,
 } from '@typevisor/vmm'
+import type { PortForward } from '@typevisor/vmm/net'
 import { decompressors } from '../decompress/decompress.ts'
 import { type Attachment, closeAttachments, type Tell } from './attachments/attachment.ts'
-import { attachDisk, type DomainDisk } from './attachments/disk.ts'
-import { attachNetwork, type DomainNetwork } from './attachments/network.ts'
+import type { DomainDisk } from './attachments/disk.ts'
+import type { DomainNetwork } from './attachments/network.ts'
 import { DEFAULT_ENGINE, loadEngine } from './engines.ts'
 import { checkInitramfs, readInput } from './files.ts'
 import { createMachineHost } from './host.ts'
@@ -103,8 +103,13 @@ async function attachDevices(
   { disks = [], network, tell = () => {} }: DomainOptions,
   attachments: Attachment[],
 ): Promise<readonly PortForward[]> {
-  for (const disk of disks) attachments.push(await attachDisk(disk, tell))
+  // Loaded here, since most machines have no disk and no network.
+  for (const disk of disks) {
+    const { attachDisk } = await import('./attachments/disk.ts')
+    attachments.push(await attachDisk(disk, tell))
+  }
   if (!network) return []
+  const { attachNetwork } = await import('./attachments/network.ts')
   const attachment = attachNetwork(network, tell)
   attachments.push(attachment)
   return attachment.published

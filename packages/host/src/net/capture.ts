@@ -1,5 +1,5 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
-import { Capture, NetworkError } from '@typevisor/vmm'
+import { Capture, NetworkError } from '@typevisor/vmm/net'
 
 export interface FileCapture {
   readonly capture: Capture

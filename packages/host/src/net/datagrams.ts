@@ -1,6 +1,6 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
-import type { DatagramSocket, Endpoint } from '@typevisor/vmm'
+import type { DatagramSocket, Endpoint } from '@typevisor/vmm/net'
 
 /** Bytes that a socket holds for the kernel at most; more datagrams are lost, as on any full link. */
 const PENDING_LIMIT = 256 * 1024

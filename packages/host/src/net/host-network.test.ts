@@ -3,7 +3,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { connect as connectTo, createServer, type Socket } from 'node:net'
 import { describe, it } from 'node:test'
-import { type ByteStream, dns, NetworkError, type StreamHandler } from '@typevisor/vmm'
+import { type ByteStream, dns, NetworkError, type StreamHandler } from '@typevisor/vmm/net'
 import { createHostNetwork } from './host-network.ts'
 import { resolve } from './resolver.ts'
 

@@ -6,7 +6,7 @@ import {
   type HostNetwork,
   type Listener,
   NetworkError,
-} from '@typevisor/vmm'
+} from '@typevisor/vmm/net'
 import { NodeDatagrams } from './datagrams.ts'
 import { echo } from './echo.ts'
 import { resolve } from './resolver.ts'

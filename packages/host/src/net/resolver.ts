@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { getServers, promises } from 'node:dns'
 import { connect, isIPv4, isIPv6 } from 'node:net'
-import { addressBytes, dns, ipOf } from '@typevisor/vmm'
+import { addressBytes, dns, ipOf } from '@typevisor/vmm/net'
 
 /** Milliseconds for one server; then the next is asked. */
 const TIMEOUT = 3000

@@ -1,5 +1,5 @@
 import { Socket } from 'node:net'
-import type { ByteStream, Endpoint, StreamFailure, StreamHandler } from '@typevisor/vmm'
+import type { ByteStream, Endpoint, StreamFailure, StreamHandler } from '@typevisor/vmm/net'
 
 /** Why Node says that there is no connection, in the words of the NAT. */
 const FAILURES: Record<string, StreamFailure> = {

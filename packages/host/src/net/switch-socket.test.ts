@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
-import { type Attachable, connect, contiguous, frameOf, UNPLUGGED, VirtualSwitch } from '@typevisor/vmm'
+import { type Attachable, connect, contiguous, frameOf, UNPLUGGED, VirtualSwitch } from '@typevisor/vmm/net'
 import { createCapture } from './capture.ts'
 import { connectSwitch, serveSwitch } from './switch-socket.ts'
 

@@ -1,6 +1,12 @@
 import { chmodSync, rmSync } from 'node:fs'
 import { connect as connectSocket, createServer, type Socket } from 'node:net'
-import { connect, NetworkError, StreamPort, type SwitchPortOptions, type VirtualSwitch } from '@typevisor/vmm'
+import {
+  connect,
+  NetworkError,
+  StreamPort,
+  type SwitchPortOptions,
+  type VirtualSwitch,
+} from '@typevisor/vmm/net'
 import { NodeStream } from './streams.ts'
 
 export interface SwitchServer {

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { writeSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
-import { Qcow2Disk } from '@typevisor/vmm'
+import { Qcow2Disk } from '@typevisor/vmm/disk'
 import { NodeFile } from '../node-file.ts'
 import { BLOCK, type KillOrder, nextOperation, type Operation, stamped } from './kill-workload.ts'
 import { Random } from './random.ts'

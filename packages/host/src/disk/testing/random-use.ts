@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { type CreateQcow2Options, createQcow2, type DiskError, Qcow2Disk } from '@typevisor/vmm'
+import { type CreateQcow2Options, createQcow2, type DiskError, Qcow2Disk } from '@typevisor/vmm/disk'
 import { diskCodecs } from '../codecs.ts'
 import { NodeFile } from '../node-file.ts'
 import { faultsOf, qemuImg } from './qemu.ts'

@@ -1,4 +1,4 @@
-import { type Buffers, type Completion, MemoryFile } from '@typevisor/vmm'
+import { type Buffers, type Completion, MemoryFile } from '@typevisor/vmm/disk'
 import type { Random } from './random.ts'
 
 /** A file in memory whose requests overtake each other. `onWrite` is called after each write. */

@@ -1,4 +1,5 @@
-import { VirtioBlk, virtioPci } from '@typevisor/vmm'
+import { virtioPci } from '@typevisor/vmm'
+import { VirtioBlk } from '@typevisor/vmm/virtio'
 import { type OpenDiskOptions, openDisk } from '../../disk/open-disk.ts'
 import { type Attachment, type Tell, tellOnce } from './attachment.ts'
 

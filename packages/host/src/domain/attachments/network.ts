@@ -1,3 +1,4 @@
+import { virtioPci } from '@typevisor/vmm'
 import {
   ALLOW_ALL,
   connect,
@@ -9,10 +10,9 @@ import {
   NetworkError,
   type PortForward,
   parseMac,
-  VirtioNet,
-  virtioPci,
   Wire,
-} from '@typevisor/vmm'
+} from '@typevisor/vmm/net'
+import { VirtioNet } from '@typevisor/vmm/virtio'
 import { createCapture } from '../../net/capture.ts'
 import { createHostNetwork } from '../../net/host-network.ts'
 import { type Attachment, type Tell, tellOnce } from './attachment.ts'
