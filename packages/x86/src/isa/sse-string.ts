@@ -14,18 +14,9 @@ import { LANES, vector } from './vector.ts'
 const FIRST = LANES
 const SECOND = LANES + 16
 
-/** Element `i` of an operand, sign-extended where the control byte says signed; i32. */
-function element(c: Code, base: number, i: Expr, control: Expr): Expr {
-  const byte = (kind: 'i32_8u' | 'i32_8s') => c.load(kind, i, base)
-  const word = (kind: 'i32_16u' | 'i32_16s') => c.load(kind, i.shl(1), base)
-  const signed = control.and(2)
-  return c.choose(
-    'i32',
-    control.and(1),
-    () => c.select(signed, word('i32_16s'), word('i32_16u')),
-    () => c.select(signed, byte('i32_8s'), byte('i32_8u')),
-  )
-}
+/** Elements of one size: their lanes, how many, and how one is loaded. */
+const BYTES = { lanes: 'i8x16', count: 16, kind: 'i32_8u', log2: 0, sign: 0x80 } as const
+const WORDS = { lanes: 'i16x8', count: 8, kind: 'i32_16u', log2: 1, sign: 0x8000 } as const
 
 /** stringLength(base, control): elements before the first that is zero. */
 function defineLength(module: ModuleBuilder): Callable {
@@ -38,71 +29,87 @@ function defineLength(module: ModuleBuilder): Callable {
   })
 }
 
+interface Strings {
+  readonly control: Expr
+  readonly firstLength: Expr
+  readonly secondLength: Expr
+}
+
+/** The comparison that the control byte asks for, a bit for each element of the second: IntRes1. */
+function compareElements(
+  c: Code,
+  { lanes, count, kind, log2, sign }: typeof BYTES | typeof WORDS,
+  { control, firstLength, secondLength }: Strings,
+): Expr {
+  const ones = (bits: Expr) => c.i32(1).shl(bits).sub(1)
+  const all = (1 << count) - 1
+  const valid = ones(secondLength)
+  const second = c.load('v128', c.i32(0), SECOND)
+  const everywhere = (value: Expr) => value.simdMixed(`${lanes}.splat`)
+  const first = (i: Expr) => everywhere(c.load(kind, i.shl(log2), FIRST))
+  const bitsOf = (lanesOf: Expr) => lanesOf.simdMixed(`${lanes}.bitmask`)
+  const i = c.variable('i32', 0)
+  const forEach = (end: Expr, body: (i: Expr) => void) =>
+    c.while(
+      () => i.get().ltU(end),
+      () => {
+        body(i.get())
+        i.set(i.get().add(1))
+      },
+    )
+  const found = c.variable('v128', c.zero('v128'))
+  const result = c.variable('i32', all)
+  const add = (lanesOf: Expr) => found.set(found.get().simd('v128.or', lanesOf))
+  /** Any element of the second that equals one of the first. */
+  const equalAny = () => {
+    forEach(firstLength, (i) => add(second.simd(`${lanes}.eq`, first(i))))
+    result.set(bitsOf(found.get()).and(valid))
+  }
+  /** Elements of the second inside a range of the first, whose elements are pairs of bounds. */
+  const ranges = () => {
+    // Unsigned ones are ordered as signed ones are with the other sign.
+    const bias = everywhere(c.select(control.and(2), c.i32(0), sign))
+    const value = second.simd('v128.xor', bias)
+    forEach(firstLength.shrU(1), (i) => {
+      const [low, high] = [i.shl(1), i.shl(1).add(1)].map((at) => first(at).simd('v128.xor', bias))
+      const isOutside = value.simd(`${lanes}.lt_s`, low!).simd('v128.or', value.simd(`${lanes}.gt_s`, high!))
+      add(isOutside.simd(`${lanes}.eq`, c.zero('v128')))
+    })
+    result.set(bitsOf(found.get()).and(valid))
+  }
+  /** Equal at the same place; past both ends counts as equal. */
+  const equalEach = () => {
+    const equal = bitsOf(second.simd(`${lanes}.eq`, c.load('v128', c.i32(0), FIRST)))
+    const inFirst = ones(firstLength)
+    result.set(equal.and(inFirst).and(valid).or(inFirst.or(valid).xor(all)))
+  }
+  /** Places of the second where the first begins; it may go on past the register's end. */
+  const equalOrdered = () =>
+    forEach(firstLength, (i) => {
+      const equal = bitsOf(second.simd(`${lanes}.eq`, first(i)))
+      result.set(result.get().and(equal.and(valid).or(~all).shrU(i)))
+    })
+  c.switch(control.shrU(2).and(3), [equalAny, ranges, equalEach], equalOrdered)
+  return result.get()
+}
+
 /** compareStrings(control, length of the first, length of the second): IntRes2. */
 function defineCompare(module: ModuleBuilder): Callable {
   return module.func('compareStrings', ['i32', 'i32', 'i32'], ['i32'], (c) => {
-    const [control, firstLength, secondLength] = [c.param(0), c.param(1), c.param(2)]
-    const count = c.select(control.and(1), c.i32(8), 16)
-    const result = c.variable('i32', 0)
-    const j = c.variable('i32', 0)
-    const i = c.variable('i32', 0)
-    const forEach = (variable: typeof i, end: Expr, body: () => void) => {
-      variable.set(0)
-      c.while(
-        () => variable.get().ltU(end),
-        () => {
-          body()
-          variable.set(variable.get().add(1))
-        },
-      )
-    }
-    const set = (where: Expr) => result.set(result.get().or(c.i32(1).shl(where)))
-    const first = (at: Expr) => element(c, FIRST, at, control)
-    const second = (at: Expr) => element(c, SECOND, at, control)
-    /** Any element of the second that equals one of the first. */
-    const equalAny = () =>
-      forEach(j, secondLength, () =>
-        forEach(i, firstLength, () => c.if(first(i.get()).eq(second(j.get())), () => set(j.get()))),
-      )
-    /** Elements of the second inside a range of the first, whose elements are pairs of bounds. */
-    const ranges = () =>
-      forEach(j, secondLength, () =>
-        forEach(i, firstLength.shrU(1), () => {
-          const value = second(j.get())
-          const low = first(i.get().shl(1))
-          const high = first(i.get().shl(1).add(1))
-          c.if(value.geS(low).and(value.leS(high)), () => set(j.get()))
-        }),
-      )
-    /** Equal at the same place; past both ends counts as equal. */
-    const equalEach = () =>
-      forEach(j, count, () => {
-        const inFirst = j.get().ltU(firstLength)
-        const inSecond = j.get().ltU(secondLength)
-        const equal = first(j.get()).eq(second(j.get()))
-        const bit = c.select(inFirst.and(inSecond), equal, inFirst.or(inSecond).eqz())
-        c.if(bit, () => set(j.get()))
-      })
-    /** Places of the second where the first begins; it may go on past the register's end. */
-    const equalOrdered = () =>
-      forEach(j, count, () => {
-        const matches = c.variable('i32', 1)
-        forEach(i, firstLength, () => {
-          const at = j.get().add(i.get())
-          c.if(at.ltU(count), () => {
-            const same = first(i.get()).eq(second(at)).and(at.ltU(secondLength))
-            matches.set(matches.get().and(same))
-          })
-        })
-        c.if(matches.get(), () => set(j.get()))
-      })
-    c.switch(control.shrU(2).and(3), [equalAny, ranges, equalEach], equalOrdered)
-    const all = c.i32(1).shl(count).sub(1)
+    const strings = { control: c.param(0), firstLength: c.param(1), secondLength: c.param(2) }
+    const { control, secondLength } = strings
+    const isWords = control.and(1)
+    const result = c.choose(
+      'i32',
+      isWords,
+      () => compareElements(c, WORDS, strings),
+      () => compareElements(c, BYTES, strings),
+    )
+    const all = c.select(isWords, c.i32(0xff), 0xffff)
     // Polarity: all results are negated, or those of valid elements only.
     const valid = c.i32(1).shl(secondLength).sub(1)
     const negated = c.select(control.and(0x20), valid, all)
-    c.if(control.and(0x10), () => result.set(result.get().xor(negated)))
-    c.return(result.get().and(all))
+    c.return(c.select(control.and(0x10), result.xor(negated), result).and(all))
   })
 }
 
