@@ -30,6 +30,21 @@ describe('openDisk', () => {
     assert.equal(await firstByte(folder.path('base')), 7)
   })
 
+  it('lets a raw disk that nobody called raw not become an image', async () => {
+    using folder = temporaryFolder()
+    const path = folder.path('disk')
+    writeFileSync(path, Buffer.alloc(4096))
+    const magic = [Buffer.from('QF'), Buffer.from([0x49, 0xfb, 0, 0])]
+    const disk = await openDisk(path)
+    assert.throws(() => disk.write(0, magic), { code: 'TV_DISK_FORMAT', message: /Say that it is raw/ })
+    await disk.write(4, magic)
+    await disk.write(0, [Buffer.from('QFIx')])
+    await disk.close()
+    const raw = await openDisk(path, { format: 'raw' })
+    await raw.write(0, magic)
+    await raw.close()
+  })
+
   const refusals: [string, string, (path: (name: string) => string) => Promise<void>][] = [
     ['that is missing', 'nothing', async () => {}],
     ['outside of the folder', '/etc/hostname', async () => {}],

@@ -13,12 +13,13 @@ import {
 } from '@typevisor/vmm/disk'
 import { diskCodecs } from './codecs.ts'
 import { NodeFile } from './node-file.ts'
+import { ProbedRawDisk } from './probed-raw.ts'
 
 export type DiskFormat = 'raw' | 'qcow2'
 
 export interface OpenDiskOptions {
   readOnly?: boolean
-  /** As the file's content says, where nothing is said. */
+  /** As the file's content says, where nothing is said; a raw disk may not become an image then. */
   format?: DiskFormat
   /**
    * Backing files are opened within this folder alone, wherever symbolic links lead; `false` refuses them all. Without
@@ -40,7 +41,9 @@ export async function openDisk(path: string, options: OpenDiskOptions = {}): Pro
   const { readOnly = false, format, backingFolder } = options
   const file = await NodeFile.open(path, { readOnly })
   const folder = backingFolder ?? dirname(realpathSync(path))
-  return openFormat(file, path, format ?? (await probe(file)), { folder, above: [identity(path)] })
+  const found = format ?? (await probe(file))
+  if (found === 'raw' && format === undefined && !readOnly) return new ProbedRawDisk(file)
+  return openFormat(file, path, found, { folder, above: [identity(path)] })
 }
 
 /** Makes a new image; what has its name already stays as it is, and that is an error. */
