@@ -1,4 +1,4 @@
-import { type Buffers, type Completion, DiskError, RawDisk } from '@typevisor/vmm'
+import { type Buffers, type Completion, DiskError, RawDisk } from '@typevisor/vmm/disk'
 import type { NodeFile } from './node-file.ts'
 
 /** What a qcow2 image begins with. */
