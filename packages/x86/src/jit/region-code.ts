@@ -248,24 +248,25 @@ export class RegionCode extends Handler {
     // To the micro-op in `leaveUop`, or to RIP where there is none.
     this.#spill(this.#base.get().add(this.#leavePage.get()))
     const uop = this.#leaveUop.get()
-    super.if(uop.eq(LEAVE_SLICE), () => {
-      this.setRaw('i32', L.BUDGET, this.#budget.get())
-      super.return(EXIT.slice)
-    })
-    super.if(uop.eq(LEAVE_UNDONE), () => {
-      this.#failSpeculation(0)
-      this.setRaw('i32', L.BUDGET, this.#budget.get())
-      super.return(EXIT.fault)
-    })
-    super.if(uop.eqz(), () => this.tailCall(this.runtime.dispatch, this.#budget.get()))
+    super.if(uop.gtU(LEAVE_UNDONE).likely(), () => this.#goToUop(uop))
+    super.if(uop.eqz().likely(), () => this.tailCall(this.runtime.dispatch, this.#budget.get()))
+    this.setRaw('i32', L.BUDGET, this.#budget.get())
+    super.if(uop.eq(LEAVE_SLICE), () => super.return(EXIT.slice))
+    this.#failSpeculation(0)
+    super.return(EXIT.fault)
+  }
+
+  #goToUop(uop: Expr): void {
     const target = uop.and(~STRAIGHT_ON)
-    super.if(this.isSpent().and(uop.eq(target)), () => {
-      const offset = super.load('i64_16u', target, L.UOP_PLACE).and(0xfff)
-      const rip = this.#base.get().add(this.#leavePage.get()).add(offset)
-      this.setRaw('i64', L.RIP, this.long ? rip : rip.and(0xffffffff))
-      this.setRaw('i32', L.BUDGET, this.#budget.get())
-      super.return(EXIT.slice)
-    })
+    super.if(uop.and(STRAIGHT_ON).eqz().likely(), () =>
+      super.if(this.isSpent().unlikely(), () => {
+        const offset = super.load('i64_16u', target, L.UOP_PLACE).and(0xfff)
+        const rip = this.#base.get().add(this.#leavePage.get()).add(offset)
+        this.setRaw('i64', L.RIP, this.long ? rip : rip.and(0xffffffff))
+        this.setRaw('i32', L.BUDGET, this.#budget.get())
+        super.return(EXIT.slice)
+      }),
+    )
     const handler = super.load('i32_16u', target, L.UOP_HANDLER)
     super.tailCallIndirect(this.runtime.handlerType, handler, [target, this.#budget.get()])
   }

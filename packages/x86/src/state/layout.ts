@@ -253,7 +253,7 @@ const TARGETS_SIZE = TARGET_ROWS * TARGETS_OF_ROW * 8
 
 /** Where jumps went, for user mode and for the supervisor: see interpreter/jump-cache.ts. */
 export const JUMP_CACHE = TARGETS + TARGETS_SIZE
-export const JUMP_CACHE_ENTRIES = 4096
+export const JUMP_CACHE_ENTRIES = 16384
 export const JUMP_CACHE_SIZE = JUMP_CACHE_ENTRIES * 16
 /** The current generation of its entries for the lower half of the address space, and for the upper half. */
 export const JUMP_GENERATIONS = JUMP_CACHE + 2 * JUMP_CACHE_SIZE
