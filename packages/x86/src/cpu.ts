@@ -99,20 +99,36 @@ function interpreterFor(
   hotAfter: number | undefined,
   keep: KeepCode = (_, make) => make(),
 ): ReturnType<typeof compile> {
-  const name = hotAfter === undefined ? model.name : `${model.name}-${hotAfter}`
+  const name = codeName(model, hotAfter)
   const known = interpreters.get(name) ?? compile(model, hotAfter, (make) => keep(name, make))
   interpreters.set(name, known)
   return known
 }
+const codeName = (model: CpuModel, hotAfter: number | undefined) =>
+  hotAfter === undefined ? model.name : `${model.name}-${hotAfter}`
+
+/** The code that `keepCode` is asked for, and by which name: for who makes it before there is a CPU. */
+export function interpreterCode({ model, recompile }: Pick<CpuOptions, 'model' | 'recompile'>): {
+  name: string
+  code: InterpreterCode
+} {
+  const found = findModel(model ?? DEFAULT_CPU_MODEL)
+  const hotAfter = recompile && (recompile.hotAfter ?? HOT_AFTER)
+  return { name: codeName(found, hotAfter), code: makeCode(found, hotAfter) }
+}
+function makeCode(model: CpuModel, hotAfter: number | undefined): InterpreterCode {
+  const forRecompiler = hotAfter === undefined ? {} : { hotAfter, spare: L.REGION_SLOTS }
+  return buildInterpreter(instructionsOf(model), routineGroups, forRecompiler)
+}
+
 function compile(
   model: CpuModel,
   hotAfter: number | undefined,
   keep: (make: () => InterpreterCode) => InterpreterCode,
 ) {
-  const instructions = instructionsOf(model)
-  const forRecompiler = hotAfter === undefined ? {} : { hotAfter, spare: L.REGION_SLOTS }
-  const code = keep(() => buildInterpreter(instructions, routineGroups, forRecompiler))
-  return { module: new WebAssembly.Module(code.bytes), interpreter: linkInterpreter(instructions, code) }
+  const code = keep(() => makeCode(model, hotAfter))
+  const interpreter = linkInterpreter(instructionsOf(model), code)
+  return { module: new WebAssembly.Module(code.bytes), interpreter }
 }
 
 /** One x86-64 CPU on guest RAM and pins. */

@@ -4,6 +4,7 @@ export {
   type CpuOptions,
   type CpuRegisters,
   type GuestMemory,
+  interpreterCode,
   type KeepCode,
 } from './cpu.ts'
 export type { InterpreterCode } from './interpreter/build.ts'

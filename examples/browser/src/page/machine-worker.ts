@@ -1,10 +1,16 @@
 import type { GuestFiles, GuestOptions, Report, Request } from '../messages.ts'
 
+const startWorker = () => new Worker(new URL('../worker/worker.ts', import.meta.url), { type: 'module' })
+/** For the first machine: it is loaded while the page makes its terminal. */
+let first: Worker | undefined = startWorker()
+
 /** A machine in a worker of its own. What it reports after `end` is not heard. */
 export class MachineWorker {
-  readonly #worker = new Worker(new URL('../worker/worker.ts', import.meta.url), { type: 'module' })
+  readonly #worker: Worker
 
   constructor(guest: GuestOptions, onReport: (report: Report) => void) {
+    this.#worker = first ?? startWorker()
+    first = undefined
     this.#worker.onmessage = ({ data }: MessageEvent<Report>) => onReport(data)
     this.#worker.onerror = (event) => {
       event.preventDefault()

@@ -1,5 +1,5 @@
 import { type CreateCpu, emulated, type Hypervisor } from '@typevisor/vmm'
-import { Cpu } from '@typevisor/x86'
+import { Cpu, type KeepCode } from '@typevisor/x86'
 import { PageError } from '../errors.ts'
 import { startRegionWorker } from './region-worker.ts'
 
@@ -7,11 +7,12 @@ import { startRegionWorker } from './region-worker.ts'
 const ENGINES = {
   interpreter: (options) => new Cpu(options),
   jit: (options) => new Cpu({ ...options, recompile: { worker: startRegionWorker() } }),
-} as const satisfies Partial<Record<'interpreter' | 'jit', CreateCpu>>
+} as const satisfies Partial<Record<'interpreter' | 'jit', (options: EngineOptions) => ReturnType<CreateCpu>>>
+type EngineOptions = Parameters<CreateCpu>[0] & { readonly keepCode: KeepCode }
 
 /** The engine of that name. */
-export function engineByName(name: string): Hypervisor {
-  if (isEngine(name)) return emulated(name, ENGINES[name])
+export function engineByName(name: string, keepCode: KeepCode): Hypervisor {
+  if (isEngine(name)) return emulated(name, (options) => ENGINES[name]({ ...options, keepCode }))
   const known = Object.keys(ENGINES).join(', ')
   throw new PageError('TV_ENGINE_UNKNOWN', `There is no engine named ${name}; known engines: ${known}.`)
 }

@@ -13,6 +13,7 @@ import { decompressors } from './decompress.ts'
 import { engineByName } from './engines.ts'
 import { createMachineHost } from './host.ts'
 import { checkInitramfs } from './initramfs.ts'
+import { keptCode } from './kept-code.ts'
 import { SerialOutput } from './serial-output.ts'
 
 const TIME_INTERVAL_MS = 250
@@ -26,6 +27,7 @@ interface Made {
 const report = (message: Report, transfer: Transferable[] = []) => postMessage(message, transfer)
 const output = new SerialOutput((bytes) => report({ kind: 'output', bytes }, [bytes.buffer]))
 let made: Made | undefined
+let making: Promise<void> | undefined
 const input = new SerialInput({
   send: (bytes) => made?.machine.serialInput(bytes) ?? 0,
   source: { pause: () => {}, resume: () => {} },
@@ -34,7 +36,8 @@ const input = new SerialInput({
 addEventListener('message', ({ data }: MessageEvent<Request>) => {
   switch (data.kind) {
     case 'make':
-      return makeMachine(data.guest)
+      making = makeMachine(data.guest)
+      return
     case 'boot':
       return void run(data.files)
     case 'input':
@@ -47,12 +50,12 @@ addEventListener('message', ({ data }: MessageEvent<Request>) => {
 })
 
 /** Takes longer than all else here but the guest, so it is done while the files are on the way. */
-function makeMachine(guest: GuestOptions): void {
+async function makeMachine(guest: GuestOptions): Promise<void> {
   try {
     const { memoryBytes, cpu } = guest
     const clock = new MachineClock()
     const machine = new Machine({
-      hypervisor: engineByName(guest.engine),
+      hypervisor: engineByName(guest.engine, await keptCode()),
       memoryBytes,
       ...(cpu === undefined ? {} : { model: cpu }),
       serial: output,
@@ -67,6 +70,7 @@ function makeMachine(guest: GuestOptions): void {
 }
 
 async function run(files: GuestFiles): Promise<void> {
+  await making
   if (!made) return // and that was reported
   const { machine } = made
   try {
