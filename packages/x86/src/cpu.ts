@@ -113,9 +113,11 @@ export function interpreterCode({ model, recompile }: Pick<CpuOptions, 'model' |
   code: InterpreterCode
 } {
   const found = findModel(model ?? DEFAULT_CPU_MODEL)
-  const hotAfter = recompile && (recompile.hotAfter ?? HOT_AFTER)
+  const hotAfter = hotAfterOf(recompile)
   return { name: codeName(found, hotAfter), code: makeCode(found, hotAfter) }
 }
+const hotAfterOf = (recompile: CpuOptions['recompile']): number | undefined =>
+  recompile && (recompile.hotAfter ?? HOT_AFTER)
 function makeCode(model: CpuModel, hotAfter: number | undefined): InterpreterCode {
   const forRecompiler = hotAfter === undefined ? {} : { hotAfter, spare: L.REGION_SLOTS }
   return buildInterpreter(instructionsOf(model), routineGroups, forRecompiler)
@@ -154,7 +156,7 @@ export class Cpu {
 
   constructor(options: CpuOptions) {
     const model = findModel(options.model ?? DEFAULT_CPU_MODEL)
-    const hotAfter = options.recompile && (options.recompile.hotAfter ?? HOT_AFTER)
+    const hotAfter = hotAfterOf(options.recompile)
     const { module, interpreter } = interpreterFor(model, hotAfter, options.keepCode)
     const engine = new WebAssembly.Memory({ initial: ENGINE_PAGES, maximum: ENGINE_PAGES })
     options.prepareMemory?.(new Uint8Array(engine.buffer))
