@@ -5,10 +5,10 @@ import type { Code, Expr } from '../wasm/code.ts'
 /** Arrivals at a micro-op after which its code is hot, and entries of a region after which it may grow. */
 export const HOT_AFTER = 2_000
 /**
- * After so many instructions all heat is halved. So code is hot that runs once in 24,000 instructions or more often, not code that
- * has run for long: to recompile what a boot runs now and then takes longer than to interpret it.
+ * Heat is halved after so many instructions for each arrival that makes hot. So code is hot that runs once in 24,000 instructions
+ * or more often, not code that has run for long: to recompile what a boot runs now and then takes longer than to interpret it.
  */
-export const COOL_INSTRUCTIONS = 24_000_000
+export const COOL_INSTRUCTIONS = 12_000
 
 const OFFSET_MASK = (L.HEAT_ENTRIES - 1) << 1
 /** Where the heat of a micro-op is. */

@@ -203,7 +203,7 @@ export class Recompiler {
   /** Code is hot that runs often now: what was counted long ago counts less. */
   coolDown(): void {
     if (this.#retired() < this.#coolAt) return
-    this.#coolAt = this.#retired() + COOL_INSTRUCTIONS
+    this.#coolAt = this.#retired() + COOL_INSTRUCTIONS * this.#hotAfter
     const { buffer } = this.#engine
     const heat = new Uint32Array(buffer, L.HEAT, L.HEAT_ENTRIES / 2)
     for (let i = 0; i < heat.length; i++) heat[i] = (heat[i]! >>> 1) & 0x7fff7fff
@@ -226,6 +226,10 @@ export class Recompiler {
     if (this.#waiting.has(head) || (known && !this.#isToGrow(known))) return undefined
     const extent = known ? 'large' : 'small'
     if (this.#isInWork(head)) return undefined
+    if (!known && this.#willBeInside(head)) {
+      this.#cool(head)
+      return undefined
+    }
     const maps = new Map<number, number>([[0, spot.map]])
     const mapOf = (page: number): number => {
       const known = maps.get(page)
@@ -256,6 +260,13 @@ export class Recompiler {
   #isHead(uop: number): boolean {
     if (this.#isRegion(this.#engine.getUint16(uop + L.UOP_HANDLER, true))) return true
     return this.#waiting.has(uop) || this.#isInWork(uop)
+  }
+  /** Whether a micro-op will be inside a region that is not made yet. What arrives at it otherwise makes it hot again. */
+  #willBeInside(uop: number): boolean {
+    const has = ({ blocks }: Unplaced): boolean =>
+      blocks.some(({ instructions }) => instructions[0]!.first === uop)
+    for (const plan of this.#waiting.values()) if (has(plan)) return true
+    return this.#inWork.some(({ plan, isStale }) => !isStale && has(plan))
   }
   #isInWork(head: number): boolean {
     return this.#inWork.some(({ plan, isStale }) => plan.head === head && !isStale)

@@ -13,6 +13,8 @@ class AskedWorker implements RegionWorker {
   #listener: (answer: RegionAnswer) => void = () => {}
   #waiting: RegionAnswer | undefined
   asked = 0
+  /** So often it is asked before it answers. */
+  patience = 1
 
   readonly heads: number[] = []
 
@@ -25,6 +27,7 @@ class AskedWorker implements RegionWorker {
   }
   poll(): void {
     this.asked++
+    if (this.asked < this.patience) return
     const answer = this.#waiting
     this.#waiting = undefined
     if (answer) this.#listener(answer)
@@ -59,6 +62,14 @@ describe('regions that are made elsewhere', () => {
     for (let ran = 0; ran < 160e6; ran += 1e6) cpu.run(1e6)
     assert.ok(worker.heads.includes(5), `${worker.heads}`)
     assert.ok(!worker.heads.includes(32), `${worker.heads}`)
+  })
+  it('are not asked for once more by what will be inside them', () => {
+    // dec ecx; test cl, 1; jz to jmp; inc edx; jmp 0
+    const { cpu, worker } = start([0x49, 0xf6, 0xc1, 0x01, 0x74, 0x01, 0x42, 0xeb, 0xf7])
+    worker.patience = 20
+    for (let i = 0; i < 40; i++) cpu.run(10_000)
+    assert.ok(worker.asked >= worker.patience, `asked ${worker.asked} times`)
+    assert.deepEqual(worker.heads, [0])
   })
   it('do not change how many instructions a slice has', () => {
     const { cpu } = start()
