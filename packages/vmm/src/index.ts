@@ -2,8 +2,8 @@ export { writeAcpiTables } from './boot/acpi/tables.ts'
 export {
   type BzImage,
   type Compression,
+  type Decompressor,
   type Decompressors,
-  extractVmlinux,
   isBzImage,
   parseBzImage,
 } from './boot/bzimage.ts'

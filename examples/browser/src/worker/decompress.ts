@@ -1,12 +1,4 @@
-import { type Decompressors, unlz4Legacy } from '@typevisor/vmm'
-
-/** What a bzImage may be compressed with. The libraries for what browsers do not unpack are loaded when needed. */
-export const decompressors: Decompressors = {
-  gzip: (data, maxBytes) => collect(gunzip(data), maxBytes),
-  lz4: async (data, maxBytes) => unlz4Legacy(data, maxBytes),
-  xz: unxz,
-  zstd: unzstd,
-}
+import { type Decompressor, type Decompressors, unlz4Legacy } from '@typevisor/vmm'
 
 /** The contents of a gzip file, piece by piece. */
 export function gunzip(data: Uint8Array): ReadableStream<Uint8Array> {
@@ -14,21 +6,29 @@ export function gunzip(data: Uint8Array): ReadableStream<Uint8Array> {
   return streamOf(data).pipeThrough(unzip)
 }
 
-async function unxz(data: Uint8Array, maxBytes: number): Promise<Uint8Array> {
+const unxz: Decompressor = async (data, maxBytes, take) => {
   // "Stream Footer": the streaming decoder does not miss it, but without it the last check may be missing too.
   if (data.at(-2) !== 0x59 || data.at(-1) !== 0x5a) throw new Error('corrupt XZ data: the end is missing')
   const { createUnxz, initModule } = await import('node-liblzma/wasm')
   await initModule()
-  return collect(streamOf(data).pipeThrough(createUnxz()), maxBytes)
+  return takeAll(streamOf(data).pipeThrough(createUnxz()), maxBytes, take)
 }
 
-async function unzstd(data: Uint8Array, maxBytes: number): Promise<Uint8Array> {
+const unzstd: Decompressor = async (data, maxBytes, take) => {
   const { ZSTDDecoder } = await import('zstddec')
   const decoder = new ZSTDDecoder()
   await decoder.init()
   const output = decoder.decode(data, maxBytes)
   if (output.length === 0) throw new Error('corrupt zstd data') // all that it tells
-  return output
+  take(output)
+}
+
+/** What a bzImage may be compressed with. The libraries for what browsers do not unpack are loaded when needed. */
+export const decompressors: Decompressors = {
+  gzip: (data, maxBytes, take) => takeAll(gunzip(data), maxBytes, take),
+  lz4: async (data, maxBytes, take) => unlz4Legacy(data, maxBytes, take),
+  xz: unxz,
+  zstd: unzstd,
 }
 
 const CHUNK = 0x1_0000
@@ -43,15 +43,17 @@ function streamOf(data: Uint8Array): ReadableStream<Uint8Array<ArrayBuffer>> {
   })
 }
 
-async function collect(stream: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
-  const output = new Uint8Array(maxBytes)
-  let length = 0
+async function takeAll(
+  stream: ReadableStream<Uint8Array>,
+  maxBytes: number,
+  take: (piece: Uint8Array) => void,
+): Promise<void> {
+  let left = maxBytes
   await forEachChunk(stream, (chunk) => {
-    if (length + chunk.length > maxBytes) throw new Error('corrupt data: more than was announced')
-    output.set(chunk, length)
-    length += chunk.length
+    if (chunk.length > left) throw new Error('corrupt data: more than was announced')
+    left -= chunk.length
+    take(chunk)
   })
-  return output.subarray(0, length)
 }
 
 /** Not every browser iterates over streams. */

@@ -15,17 +15,12 @@ export class Binary {
   }
 
   has(offset: number, length: number): boolean {
-    return (
-      Number.isSafeInteger(offset + length) && offset >= 0 && length >= 0 && offset + length <= this.length
-    )
+    return isInside(this.length, offset, length)
   }
 
   #check(offset: number, length: number): number {
-    if (this.has(offset, length)) return offset
-    throw new KernelError(
-      'TV_KERNEL_TRUNCATED',
-      `The kernel file ends at ${this.length} bytes, in the middle of what it describes.`,
-    )
+    checkRange(this.length, offset, length)
+    return offset
   }
 
   u8(offset: number): number {
@@ -49,4 +44,17 @@ export class Binary {
     this.#check(offset, length)
     return this.bytes.subarray(offset, offset + length)
   }
+}
+
+function isInside(size: number, offset: number, length: number): boolean {
+  return Number.isSafeInteger(offset + length) && offset >= 0 && length >= 0 && offset + length <= size
+}
+
+/** Throws where a range is not inside a file of `size` bytes. */
+export function checkRange(size: number, offset: number, length: number): void {
+  if (isInside(size, offset, length)) return
+  throw new KernelError(
+    'TV_KERNEL_TRUNCATED',
+    `The kernel file ends at ${size} bytes, in the middle of what it describes.`,
+  )
 }

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { TypevisorError } from '../errors.ts'
 import { allocateGuestMemory, GuestRam } from '../memory/guest-memory.ts'
 import { ByteWriter } from './byte-writer.ts'
-import { type Decompressors, extractVmlinux } from './bzimage.ts'
+import type { Decompressor, Decompressors } from './bzimage.ts'
 import { type KernelImage, loadKernel } from './kernel.ts'
 
 const MIB = 0x10_0000
@@ -11,8 +11,20 @@ const LOAD = 2 * MIB
 const CODE = [0xfa, 0xf4, 0xeb, 0xfd]
 
 /** Payloads in these tests are not packed: the "decompressors" hand them on. */
-const plain = async (data: Uint8Array) => data.subarray(6)
+const plain = inPieces(Infinity)
 const decompressors: Decompressors = { gzip: plain, xz: plain, lz4: plain, zstd: plain }
+
+function inPieces(bytes: number): Decompressor {
+  return async (data, _maxBytes, take) => {
+    const piece = new Uint8Array(Math.min(bytes, data.length))
+    for (let at = 6; at < data.length; at += bytes) {
+      const length = Math.min(bytes, data.length - at)
+      piece.set(data.subarray(at, at + length))
+      take(piece.subarray(0, length))
+      piece.fill(0xee) // it is not to be kept
+    }
+  }
+}
 
 /** An ELF64 file: one segment of code with 4 KiB of bss behind it, and Xen's notes where `pvh` is given. */
 function elf64({ pvh, paddr = LOAD }: { pvh?: number; paddr?: number } = {}): Uint8Array {
@@ -146,6 +158,22 @@ describe('PVH', () => {
   it('is taken from the kernel inside a bzImage', async () => {
     const { protocol } = await boot({ kernel: bzImage(elf64({ pvh: LOAD })) })
     assert.equal(protocol, 'pvh')
+  })
+})
+
+describe('a packed kernel', () => {
+  it('is loaded in pieces of any size, and its note is found', async () => {
+    for (const bytes of [1, 7, 0x101, 0x200, 0x1ff]) {
+      const ram = new GuestRam(allocateGuestMemory(16 * MIB))
+      ram.fill(LOAD, 0x1000, 0xcc)
+      const kernel = bzImage(elf64({ pvh: LOAD + 2 }))
+      const pieces = { ...decompressors, xz: inPieces(bytes) }
+      const { protocol, registers } = await loadKernel({ kernel }, { ram, rsdp: 0, decompressors: pieces })
+      assert.deepEqual([protocol, registers.rip], ['pvh', BigInt(LOAD + 2)])
+      assert.deepEqual([...ram.read(LOAD, CODE.length + 1)], [...CODE, 0], `${bytes}`)
+      assert.equal(ram.readU8(LOAD + 0xfff), 0)
+      assert.equal(ram.readU8(LOAD + 0x1000), 0)
+    }
   })
 })
 
@@ -307,12 +335,18 @@ describe('a kernel file that is not one', () => {
       throw new RangeError('zlib says so')
     }
     const image = bzImage(elf64())
+    const ram = new GuestRam(allocateGuestMemory(16 * MIB))
     await assert.rejects(
-      extractVmlinux(image, { ...decompressors, xz: failing }),
+      loadKernel({ kernel: image }, { ram, rsdp: 0, decompressors: { ...decompressors, xz: failing } }),
       code('TV_KERNEL_COMPRESSION'),
     )
-    new DataView(image.buffer).setUint32(image.length - 4, 0xffff_ffff, true)
-    await assert.rejects(extractVmlinux(image, decompressors), code('TV_KERNEL_FORMAT'))
+    const size = (bytes: number) => new DataView(image.buffer).setUint32(image.length - 4, bytes, true)
+    for (const bytes of [0x1ff, 0x201]) {
+      size(bytes)
+      await assert.rejects(boot({ kernel: image }), code('TV_KERNEL_COMPRESSION'))
+    }
+    size(0xffff_ffff)
+    await assert.rejects(boot({ kernel: image }), code('TV_KERNEL_FORMAT'))
   })
   it('gives a TypevisorError for every truncation and thousands of mutations, never another', async () => {
     const ram = new GuestRam(allocateGuestMemory(16 * MIB))

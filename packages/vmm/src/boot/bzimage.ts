@@ -7,10 +7,17 @@ import { isElf } from './elf.ts'
 export type Compression = 'gzip' | 'xz' | 'lz4' | 'zstd'
 
 /**
- * Unpacks a whole stream of each kind; `lz4` is the legacy frame. A stream that is corrupt, or that gives more than
- * `maxBytes`, is rejected with an error, whichever.
+ * Unpacks a whole stream in pieces of any size, in order; `take` must not keep them. A stream that is corrupt, or that gives more
+ * than `maxBytes`, is rejected with an error, whichever, perhaps after some pieces.
  */
-export type Decompressors = Record<Compression, (data: Uint8Array, maxBytes: number) => Promise<Uint8Array>>
+export type Decompressor = (
+  data: Uint8Array,
+  maxBytes: number,
+  take: (piece: Uint8Array) => void,
+) => Promise<void>
+
+/** One for each kind; `lz4` is the legacy frame. */
+export type Decompressors = Record<Compression, Decompressor>
 
 export interface BzImage {
   file: Binary
@@ -67,11 +74,25 @@ const MAGICS: readonly (readonly [Compression, readonly number[]])[] = [
   ['zstd', [0x28, 0xb5, 0x2f, 0xfd]],
 ]
 
-/** The ELF file inside a bzImage. Its notes, and so the PVH entry, are only there. */
-export async function extractVmlinux(bzImage: Uint8Array, decompressors: Decompressors): Promise<Uint8Array> {
+/** Takes a file that arrives in pieces. */
+export interface FileSink {
+  /** Called once, before the first piece: the file's size in bytes. */
+  begin(size: number): void
+  take(piece: Uint8Array): void
+}
+
+/** Unpacks the ELF file inside a bzImage to `sink`. Its notes, and so the PVH entry, are only there. */
+export async function unpackVmlinux(
+  bzImage: Uint8Array,
+  decompressors: Decompressors,
+  sink: FileSink,
+): Promise<void> {
   const { file, payload } = parseBzImage(bzImage)
   const data = file.slice(payload.offset, payload.length)
-  if (isElf(data)) return data
+  if (isElf(data)) {
+    sink.begin(data.length)
+    return sink.take(data)
+  }
   const compression = MAGICS.find(([, magic]) => magic.every((byte, i) => data[i] === byte))?.[0]
   if (!compression) {
     throw new KernelError(
@@ -84,27 +105,25 @@ export async function extractVmlinux(bzImage: Uint8Array, decompressors: Decompr
   if (size > MAX_VMLINUX)
     throw new KernelError('TV_KERNEL_FORMAT', 'The bzImage claims to unpack to more than 1 GiB.')
   const stream = compression === 'gzip' ? data : data.subarray(0, -4)
-  const vmlinux = await unpack(compression, stream, size, decompressors)
-  if (vmlinux.length !== size || !isElf(vmlinux)) {
-    throw new KernelError(
+  const corrupt = (cause?: unknown) =>
+    new KernelError(
       'TV_KERNEL_COMPRESSION',
       `The bzImage's ${compression} payload does not unpack to its kernel.`,
+      {
+        cause,
+      },
     )
-  }
-  return vmlinux
-}
-
-async function unpack(
-  compression: Compression,
-  data: Uint8Array,
-  size: number,
-  decompressors: Decompressors,
-): Promise<Uint8Array> {
+  let length = 0
+  sink.begin(size)
   try {
-    return await decompressors[compression](data, size)
+    await decompressors[compression](stream, size, (piece) => {
+      if (length + piece.length > size || (length === 0 && piece.length >= 4 && !isElf(piece)))
+        throw corrupt()
+      length += piece.length
+      sink.take(piece)
+    })
   } catch (cause) {
-    if (cause instanceof TypevisorError) throw cause
-    const message = `The bzImage's ${compression} payload is corrupt.`
-    throw new KernelError('TV_KERNEL_COMPRESSION', message, { cause })
+    throw cause instanceof TypevisorError ? cause : corrupt(cause)
   }
+  if (length !== size) throw corrupt()
 }

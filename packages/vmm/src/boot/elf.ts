@@ -2,8 +2,9 @@
 
 import { KernelError } from '../errors.ts'
 import type { GuestRam } from '../memory/guest-memory.ts'
-import { Binary } from './binary.ts'
+import { Binary, checkRange } from './binary.ts'
 import type { BootMemory } from './boot-memory.ts'
+import type { FileSink } from './bzimage.ts'
 
 const MAGIC = 0x464c_457f
 const ELFCLASS32 = 1
@@ -31,9 +32,12 @@ export interface ElfFile {
   bits: 32 | 64
   entry: number
   segments: Segment[]
-  /** The program to be loaded. */
-  file: Binary
+  /** The contents of its note segments. */
+  notes: { bytes: Uint8Array; align: 4 | 8 }[]
 }
+
+/** The headers of an executable. */
+type ElfHeaders = Pick<ElfFile, 'bits' | 'entry' | 'segments'>
 
 export function isElf(bytes: Uint8Array): boolean {
   return bytes.length >= 4 && new Binary(bytes).u32(0) === MAGIC
@@ -41,6 +45,18 @@ export function isElf(bytes: Uint8Array): boolean {
 
 /** Reads an x86 executable. What its headers promise is checked here, so that loading cannot fail half-way. */
 export function parseElf(bytes: Uint8Array): ElfFile {
+  const headers = parseHeaders(bytes, bytes.length)
+  const notes = headers.segments
+    .filter(isNote)
+    .map(({ offset, fileSize, align }): ElfFile['notes'][number] => ({
+      bytes: bytes.subarray(offset, offset + fileSize),
+      align: align === 8 ? 8 : 4,
+    }))
+  return { ...headers, notes }
+}
+
+/** Reads the headers of a file of `size` bytes, of which there are the first. */
+function parseHeaders(bytes: Uint8Array, size: number): ElfHeaders {
   const file = new Binary(bytes)
   if (file.u32(0) !== MAGIC) throw new KernelError('TV_KERNEL_FORMAT', 'The kernel is not an ELF file.')
   const bits = classOf(file)
@@ -56,15 +72,17 @@ export function parseElf(bytes: Uint8Array): ElfFile {
   if (entrySize < (wide ? 56 : 32) || count === 0 || count > MAX_HEADERS) {
     throw new KernelError('TV_KERNEL_FORMAT', 'The kernel is an ELF file without usable program headers.')
   }
+  if (table + count * entrySize > bytes.length && table + count * entrySize <= size)
+    throw new KernelError('TV_KERNEL_UNSUPPORTED', "The kernel's program headers are not at its beginning.")
   const segments = Array.from({ length: count }, (_, i) => {
     const at = table + i * entrySize
     return wide ? segment64(file, at) : segment32(file, at)
   })
-  for (const segment of segments) checkSegment(file, segment)
-  if (!segments.some((s) => s.type === PT_LOAD && s.memorySize > 0)) {
+  for (const segment of segments) checkSegment(size, segment)
+  if (!segments.some(isLoaded)) {
     throw new KernelError('TV_KERNEL_FORMAT', 'The kernel is an ELF file with nothing to load.')
   }
-  return { bits, entry, segments, file }
+  return { bits, entry, segments }
 }
 
 function classOf(file: Binary): 32 | 64 {
@@ -98,9 +116,9 @@ function segment32(file: Binary, at: number): Segment {
   }
 }
 
-function checkSegment(file: Binary, segment: Segment): void {
+function checkSegment(size: number, segment: Segment): void {
   if (segment.type !== PT_LOAD && segment.type !== PT_NOTE) return
-  file.slice(segment.offset, segment.fileSize)
+  checkRange(size, segment.offset, segment.fileSize)
   if (segment.type === PT_LOAD && segment.memorySize < segment.fileSize) {
     throw new KernelError(
       'TV_KERNEL_FORMAT',
@@ -111,13 +129,8 @@ function checkSegment(file: Binary, segment: Segment): void {
 
 /** The descriptor of Xen's note of this type, or undefined. */
 export function xenNote(elf: ElfFile, type: number): Uint8Array | undefined {
-  for (const segment of elf.segments) {
-    if (segment.type !== PT_NOTE) continue
-    const found = findNote(
-      elf.file.slice(segment.offset, segment.fileSize),
-      segment.align === 8 ? 8 : 4,
-      type,
-    )
+  for (const { bytes, align } of elf.notes) {
+    const found = findNote(bytes, align, type)
     if (found) return found
   }
   return undefined
@@ -156,11 +169,93 @@ export function physicalEntry(elf: ElfFile): number {
 }
 
 /** Claims and fills the memory of all segments, by their physical addresses. */
-export function loadElf(elf: ElfFile, ram: GuestRam, memory: BootMemory): void {
-  const loads = elf.segments.filter((s) => s.type === PT_LOAD && s.memorySize > 0)
-  for (const s of loads) memory.claim(s.paddr, s.memorySize, 'kernel')
-  for (const s of loads) {
-    ram.write(s.paddr, elf.file.slice(s.offset, s.fileSize))
-    ram.fill(s.paddr + s.fileSize, s.memorySize - s.fileSize)
+export function loadElf(bytes: Uint8Array, ram: GuestRam, memory: BootMemory): ElfFile {
+  const loading = new ElfLoading(ram, memory)
+  loading.begin(bytes.length)
+  loading.take(bytes)
+  return loading.end()
+}
+
+/** The headers are within so many of the first bytes of a file that arrives in pieces. */
+const HEAD_BYTES = 0x1_0000
+/** So much of a note segment is looked at. */
+const MAX_NOTES = 0x1_0000
+
+/** Loads a file that arrives in pieces: segments go to RAM as they come, and only headers and notes are kept. */
+export class ElfLoading implements FileSink {
+  readonly #ram: GuestRam
+  readonly #memory: BootMemory
+  #size = 0
+  /** How much of the file was there before the piece at hand. */
+  #at = 0
+  /** What was there before the headers were complete. */
+  #head = new Uint8Array(0)
+  #headers: ElfHeaders | undefined
+  #notes: { segment: Segment; bytes: Uint8Array; align: 4 | 8 }[] = []
+
+  constructor(ram: GuestRam, memory: BootMemory) {
+    this.#ram = ram
+    this.#memory = memory
   }
+
+  begin(size: number): void {
+    this.#size = size
+  }
+
+  take(piece: Uint8Array): void {
+    if (this.#headers) return this.#load(this.#headers, piece)
+    const head = this.#head.length === 0 ? piece : joined(this.#head, piece)
+    if (head.length < Math.min(this.#size, HEAD_BYTES)) {
+      this.#head = Uint8Array.from(head)
+      return
+    }
+    this.#headers = parseHeaders(head, this.#size)
+    this.#prepare(this.#headers)
+    this.#load(this.#headers, head)
+  }
+
+  /** The file, when all of it has been taken. */
+  end(): ElfFile {
+    if (!this.#headers) throw new Error('Invariant broken: an ELF file ended before its size')
+    return { ...this.#headers, notes: this.#notes }
+  }
+
+  #prepare({ segments }: ElfHeaders): void {
+    const loads = segments.filter(isLoaded)
+    for (const s of loads) this.#memory.claim(s.paddr, s.memorySize, 'kernel')
+    for (const s of loads) this.#ram.fill(s.paddr + s.fileSize, s.memorySize - s.fileSize)
+    this.#notes = segments.filter(isNote).map((segment) => ({
+      segment,
+      bytes: new Uint8Array(Math.min(segment.fileSize, MAX_NOTES)),
+      align: segment.align === 8 ? 8 : 4,
+    }))
+  }
+
+  #load({ segments }: ElfHeaders, piece: Uint8Array): void {
+    /** The part of the piece that belongs to so many bytes of the file from `offset`, and where in these it begins. */
+    const part = (offset: number, length: number): { at: number; bytes: Uint8Array } => {
+      const start = Math.max(offset, this.#at)
+      const end = Math.min(offset + length, this.#at + piece.length)
+      return { at: start - offset, bytes: piece.subarray(start - this.#at, Math.max(start, end) - this.#at) }
+    }
+    for (const { paddr, offset, fileSize } of segments.filter(isLoaded)) {
+      const { at, bytes } = part(offset, fileSize)
+      if (bytes.length > 0) this.#ram.write(paddr + at, bytes)
+    }
+    for (const { segment, bytes: notes } of this.#notes) {
+      const { at, bytes } = part(segment.offset, notes.length)
+      if (bytes.length > 0) notes.set(bytes, at)
+    }
+    this.#at += piece.length
+  }
+}
+
+const isLoaded = ({ type, memorySize }: Segment): boolean => type === PT_LOAD && memorySize > 0
+const isNote = ({ type }: Segment): boolean => type === PT_NOTE
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length)
+  both.set(a)
+  both.set(b, a.length)
+  return both
 }

@@ -3,9 +3,9 @@ import type { CpuRegisters } from '../hypervisor/hypervisor.ts'
 import type { GuestRam } from '../memory/guest-memory.ts'
 import { addressRanges, memoryMap } from '../memory/memory-map.ts'
 import { BootMemory } from './boot-memory.ts'
-import { type BzImage, type Decompressors, extractVmlinux, isBzImage, parseBzImage } from './bzimage.ts'
+import { type Decompressors, isBzImage, parseBzImage, unpackVmlinux } from './bzimage.ts'
 import type { BootContext, BootModule } from './context.ts'
-import { type ElfFile, isElf, loadElf, parseElf, physicalEntry, pvhEntry } from './elf.ts'
+import { ElfLoading, isElf, loadElf, parseElf, physicalEntry, pvhEntry } from './elf.ts'
 import { bootLinux32 } from './linux32.ts'
 import { bootLinux64 } from './linux64.ts'
 import { bootMultiboot, findMultibootHeader } from './multiboot.ts'
@@ -62,21 +62,18 @@ async function bootBzImage(
   if (protocol === 'multiboot' || protocol === 'elf') throw noSuchEntry(protocol)
   const bzImage = parseBzImage(image.kernel)
   if (protocol === 'linux64') return { protocol, registers: bootLinux64(bzImage, context) }
-  const vmlinux = await extractVmlinux(image.kernel, decompressors)
-  const elf = parseElf(vmlinux)
+  const loading = new ElfLoading(context.ram, context.memory)
+  await unpackVmlinux(image.kernel, decompressors, loading)
+  const elf = loading.end()
   const entry = protocol === 'linux32' ? undefined : pvhEntry(elf)
-  if (entry === undefined && protocol === 'pvh') throw noSuchEntry(protocol)
-  if (entry === undefined && protocol === undefined && elf.bits === 64) {
-    return { protocol: 'linux64', registers: bootLinux64(bzImage, context) }
+  if (entry !== undefined) return { protocol: 'pvh', registers: bootPvh(entry, context) }
+  if (protocol === 'pvh') throw noSuchEntry(protocol)
+  if (protocol === undefined && elf.bits === 64) {
+    // Over what has been loaded, which unpacks itself again.
+    const memory = new BootMemory(context.ram)
+    return { protocol: 'linux64', registers: bootLinux64(bzImage, { ...context, memory }) }
   }
-  const result = entry === undefined ? linux32(bzImage, elf, context) : pvh(elf, entry, context)
-  release(vmlinux)
-  return result
-}
-
-/** Gives tens of megabytes back now rather than at some later garbage collection; what is small may share its buffer. */
-function release({ buffer, byteLength }: Uint8Array): void {
-  if (byteLength > 0x10_0000 && buffer instanceof ArrayBuffer) buffer.transfer(0)
+  return { protocol: 'linux32', registers: bootLinux32(bzImage, elf, context) }
 }
 
 function bootElf(image: KernelImage, context: BootContext): BootResult {
@@ -84,20 +81,14 @@ function bootElf(image: KernelImage, context: BootContext): BootResult {
   const entry = pvhEntry(elf)
   const { protocol } = image
   if (protocol === 'linux64' || protocol === 'linux32') throw noSuchEntry(protocol)
-  if (entry !== undefined && (protocol === undefined || protocol === 'pvh')) return pvh(elf, entry, context)
+  if (entry !== undefined && (protocol === undefined || protocol === 'pvh')) {
+    loadElf(image.kernel, context.ram, context.memory)
+    return { protocol: 'pvh', registers: bootPvh(entry, context) }
+  }
   if (protocol === 'pvh') throw noSuchEntry(protocol)
   if (protocol !== 'elf' && findMultibootHeader(image.kernel)) return multiboot(image, context)
   if (protocol === 'multiboot') throw noSuchEntry(protocol)
-  return { protocol: 'elf', registers: bootPlainElf(elf, context) }
-}
-
-function pvh(elf: ElfFile, entry: number, context: BootContext): BootResult {
-  loadElf(elf, context.ram, context.memory)
-  return { protocol: 'pvh', registers: bootPvh(entry, context) }
-}
-
-function linux32(bzImage: BzImage, elf: ElfFile, context: BootContext): BootResult {
-  return { protocol: 'linux32', registers: bootLinux32(bzImage, elf, context) }
+  return { protocol: 'elf', registers: bootPlainElf(image.kernel, context) }
 }
 
 function multiboot(image: KernelImage, context: BootContext): BootResult {
@@ -105,8 +96,8 @@ function multiboot(image: KernelImage, context: BootContext): BootResult {
 }
 
 /** A kernel that follows no protocol: entered at its ELF entry, 64-bit ones with the first 4 GiB mapped to themselves. */
-function bootPlainElf(elf: ElfFile, { ram, memory }: BootContext): CpuRegisters {
-  loadElf(elf, ram, memory)
+function bootPlainElf(kernel: Uint8Array, { ram, memory }: BootContext): CpuRegisters {
+  const elf = loadElf(kernel, ram, memory)
   const rip = BigInt(physicalEntry(elf))
   if (elf.bits === 32) return { mode: 'protected32', rip }
   return { mode: 'long64', rip, ...LONG_MODE, cr3: writeIdentityPageTables(ram, memory) }

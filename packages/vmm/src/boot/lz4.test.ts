@@ -12,7 +12,13 @@ function legacyFrame(block: readonly number[]): Uint8Array {
 /** "abcabcabcabc" + "xyzzy": a match that overlaps itself, then literals. */
 const LZ4_BLOCK = [0x35, 0x61, 0x62, 0x63, 3, 0, 0x50, 0x78, 0x79, 0x7a, 0x7a, 0x79]
 
-const unpack = (frame: Uint8Array, maxBytes: number) => String.fromCharCode(...unlz4Legacy(frame, maxBytes))
+function unpack(frame: Uint8Array, maxBytes: number): string {
+  let text = ''
+  unlz4Legacy(frame, maxBytes, (bytes) => {
+    text += String.fromCharCode(...bytes)
+  })
+  return text
+}
 
 describe('LZ4', () => {
   it('unpacks literals and matches that overlap themselves', () => {
@@ -31,19 +37,25 @@ describe('LZ4', () => {
       assert.equal(unpack(legacyFrame(block), 600), String.fromCharCode(...expected))
     }
   })
+  it('unpacks block after block, to no more than is allowed in all', () => {
+    const [one, two] = [legacyFrame(LZ4_BLOCK), legacyFrame([0x30, 0x6f, 0x6e, 0x65])]
+    const both = Uint8Array.from([...one, ...two])
+    assert.equal(unpack(both, 20), 'abcabcabcabcxyzzyone')
+    assert.throws(() => unpack(both, 19))
+  })
   it('rejects every truncation', () => {
     const frame = legacyFrame(LZ4_BLOCK)
     for (let length = 8; length < frame.length; length++) {
-      assert.throws(() => unlz4Legacy(frame.subarray(0, length), 17), `cut at ${length}`)
+      assert.throws(() => unpack(frame.subarray(0, length), 17), `cut at ${length}`)
       assert.throws(() => {
-        assert.equal(unlz4Legacy(legacyFrame(LZ4_BLOCK.slice(0, length - 8)), 17).length, 17)
+        assert.equal(unpack(legacyFrame(LZ4_BLOCK.slice(0, length - 8)), 17).length, 17)
       })
     }
   })
   it('rejects matches before the start, offset 0, and output beyond the limit', () => {
-    assert.throws(() => unlz4Legacy(legacyFrame([0x10, 0x61, 2, 0, 0x00]), 100))
-    assert.throws(() => unlz4Legacy(legacyFrame([0x10, 0x61, 0, 0, 0x00]), 100))
-    assert.throws(() => unlz4Legacy(legacyFrame(LZ4_BLOCK), 16))
-    assert.throws(() => unlz4Legacy(legacyFrame([0x1f, 0x61, 1, 0, 255, 255, 255, 0, 0x00]), 100))
+    assert.throws(() => unpack(legacyFrame([0x10, 0x61, 2, 0, 0x00]), 100))
+    assert.throws(() => unpack(legacyFrame([0x10, 0x61, 0, 0, 0x00]), 100))
+    assert.throws(() => unpack(legacyFrame(LZ4_BLOCK), 16))
+    assert.throws(() => unpack(legacyFrame([0x1f, 0x61, 1, 0, 255, 255, 255, 0, 0x00]), 100))
   })
 })

@@ -7,32 +7,36 @@ const MIN_MATCH = 4
 /** A length of 15 goes on in further bytes. */
 const LONG = 15
 
-/** Unpacks a legacy frame to at most `maxBytes`; `allocate` gives zeros to write it to. */
+/**
+ * Unpacks a legacy frame to at most `maxBytes`, block by block: `take` gets a buffer that the next block is written to, which
+ * `allocate` makes.
+ */
 export function unlz4Legacy(
   data: Uint8Array,
   maxBytes: number,
+  take: (bytes: Uint8Array) => void,
   allocate: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes),
-): Uint8Array {
+): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   if (data.length < 4 || view.getUint32(0, true) !== LEGACY_MAGIC) throw corrupt('no legacy frame')
-  const output = allocate(maxBytes)
-  let length = 0
+  const output = allocate(Math.min(maxBytes, BLOCK_MAX))
+  let left = maxBytes
   for (let at = 4; at + 4 <= data.length; ) {
     const size = view.getUint32(at, true)
     at += 4
     if (size === LEGACY_MAGIC) continue // a frame may follow another
     if (size === 0 || at + size > data.length) throw corrupt('a block leaves the file')
-    const limit = Math.min(maxBytes, length + BLOCK_MAX)
-    length = unpackBlock(data.subarray(at, at + size), output, length, limit)
+    const length = unpackBlock(data.subarray(at, at + size), output, Math.min(left, BLOCK_MAX))
+    take(output.subarray(0, length))
+    left -= length
     at += size
   }
-  return output.subarray(0, length)
 }
 
-/** Unpacks one block to `output` from `start`, not beyond `limit`; returns the end. */
-function unpackBlock(block: Uint8Array, output: Uint8Array, start: number, limit: number): number {
+/** Unpacks one block to `output`, not beyond `limit`; returns the end. */
+function unpackBlock(block: Uint8Array, output: Uint8Array, limit: number): number {
   let from = 0
-  let to = start
+  let to = 0
   for (;;) {
     if (from >= block.length) throw corrupt('a token is cut off')
     const token = block[from++]
@@ -56,7 +60,7 @@ function unpackBlock(block: Uint8Array, output: Uint8Array, start: number, limit
       length += 255 * (end - 1 - from) + block[end - 1]
       from = end
     }
-    if (offset === 0 || offset > to - start) throw corrupt('a match is before the block')
+    if (offset === 0 || offset > to) throw corrupt('a match is before the block')
     if (to + length > limit) throw corrupt('a match leaves the block')
     copyMatch(output, to, offset, length)
     to += length

@@ -6,7 +6,7 @@ import { HIGH_MEMORY } from '../memory/memory-map.ts'
 import { Binary } from './binary.ts'
 import { ByteWriter, cString } from './byte-writer.ts'
 import type { BootContext } from './context.ts'
-import { isElf, loadElf, parseElf } from './elf.ts'
+import { isElf, loadElf } from './elf.ts'
 
 const HEADER_MAGIC = 0x1bad_b002
 const BOOTLOADER_MAGIC = 0x2bad_b002
@@ -68,9 +68,7 @@ function loadSegments(kernel: Uint8Array, { ram, memory }: BootContext): number 
       'The Multiboot kernel is no ELF file and gives no load addresses.',
     )
   }
-  const elf = parseElf(kernel)
-  loadElf(elf, ram, memory)
-  return elf.entry
+  return loadElf(kernel, ram, memory).entry
 }
 
 /** "The address fields of Multiboot header": the kludge for files that are not ELF. */
