@@ -6,7 +6,14 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { buildPage, serve, startChromium, waitForLine, whyNoChromium } from '@typevisor/example-browser'
+import {
+  buildPage,
+  serve,
+  startChromium,
+  untilIdle,
+  waitForLine,
+  whyNoChromium,
+} from '@typevisor/example-browser'
 import { DEFAULT_ENGINE, engineNames } from '@typevisor/host'
 import { buildImage, type Image, ImageStore } from '@typevisor/host/images'
 import { BenchError } from './record.ts'
@@ -124,10 +131,11 @@ function bootInNode({ directory, record }: Image, { engine, timeoutMs }: RunOpti
   })
 }
 
-/** The browser is running already, as it is for who opens a page; its caches are empty. */
+/** The browser is running and idle, as it is for who opens a page; its caches are empty. */
 async function bootInChromium(url: string, { engine, timeoutMs }: RunOptions): Promise<number> {
   await using browser = await startChromium()
   const tab = await browser.newPage()
+  await untilIdle(browser)
   const started = performance.now()
   await tab.goto(`${url}?engine=${engine}`)
   await waitForLine(tab, PROMPT, timeoutMs).catch((cause: unknown) => {

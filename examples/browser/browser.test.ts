@@ -48,8 +48,10 @@ async function files(): Promise<Record<string, Content>> {
       response.end(exitKernel)
     },
     '/slow': (response) => {
-      response.setHeader('content-length', exitKernel.length).write(exitKernel.subarray(0, 256))
-      finishSlowDownload = () => response.end(exitKernel.subarray(256))
+      const file = new Uint8Array(400_000)
+      file.set(exitKernel)
+      response.setHeader('content-length', file.length).write(file.subarray(0, 200_000))
+      finishSlowDownload = () => response.end(file.subarray(200_000))
     },
     '/broken': (response) => {
       response.setHeader('content-length', 1000).write('MZ')
@@ -151,9 +153,10 @@ describe('a guest in a browser', { skip }, () => {
 describe('the page', { skip }, () => {
   it('shows how much of each file is here', async () => {
     await open('?kernel=slow&initrd=initrd')
-    await tab.waitForFunction(() => document.querySelectorAll('.download').length === 2)
+    const shown = () => document.querySelector('#downloads')!.textContent.match(/50 %|100 %/g)?.length === 2
+    await tab.waitForFunction(shown)
     const rows = await tab.locator('.download').allTextContents()
-    assert.match(rows.find((row) => row.startsWith('Kernel')) ?? '', /0\.0 MB of 0\.0 MB · 50 %/)
+    assert.match(rows.find((row) => row.startsWith('Kernel')) ?? '', /0\.2 MB of 0\.4 MB · 50 %/)
     assert.match(rows.find((row) => row.startsWith('Initial')) ?? '', /0\.1 MB of 0\.1 MB · 100 %/)
     finishSlowDownload()
     assert.match((await lastWords()).message, /exit status 33/)

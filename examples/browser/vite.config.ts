@@ -4,6 +4,7 @@ import { keptCode } from './tools/kept-code.ts'
 export default defineConfig({
   base: './',
   build: { target: 'esnext', assetsInlineLimit: 0 },
-  worker: { format: 'es', plugins: () => [keptCode()] },
+  plugins: [keptCode()],
+  worker: { format: 'es' },
   optimizeDeps: { exclude: ['node-liblzma'] },
 })

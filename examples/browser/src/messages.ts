@@ -1,8 +1,5 @@
-/** What a machine in the worker is made of; URLs are absolute. */
-export interface GuestOptions {
-  kernel: string
-  initrd: string | undefined
-  commandLine: string
+/** What a machine in the worker is made of. */
+export interface MachineOptions {
   memoryBytes: number
   engine: string
   /** A CPU model by name; the engine's default when undefined. */
@@ -16,11 +13,17 @@ export interface GuestFiles {
   initrd: Uint8Array<ArrayBuffer> | undefined
 }
 
+/** What a machine boots. */
+export interface Guest {
+  files: GuestFiles
+  commandLine: string
+}
+
 /** What the page tells the worker. */
 export type Request =
-  /** Make the machine; its files are still on the way. */
-  | { kind: 'make'; guest: GuestOptions }
-  | { kind: 'boot'; files: GuestFiles }
+  /** Make the machine, with a file of the interpreter's code; its guest's files are still on the way. */
+  | { kind: 'make'; machine: MachineOptions; code: ArrayBuffer | undefined }
+  | { kind: 'boot'; guest: Guest }
   | { kind: 'input'; bytes: Uint8Array }
   /** So many bytes of output are on the screen. */
   | { kind: 'shown'; bytes: number }

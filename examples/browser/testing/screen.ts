@@ -8,6 +8,9 @@ export function screen(tab: Page): Promise<string> {
   })
 }
 
+/** At each frame of the page, as is usual, it would keep the page busy that is waited for. */
+const POLL_MS = 50
+
 /** Waits until some line of the terminal is all that `pattern` says. */
 export async function waitForLine(tab: Page, pattern: string, timeout = 30_000): Promise<void> {
   const shows = (source: string) => {
@@ -16,7 +19,7 @@ export async function waitForLine(tab: Page, pattern: string, timeout = 30_000):
     return Array.from(rows).some(({ textContent }) => line.test(textContent))
   }
   try {
-    await tab.waitForFunction(shows, pattern, { timeout })
+    await tab.waitForFunction(shows, pattern, { timeout, polling: POLL_MS })
   } catch (cause) {
     throw new Error(`The terminal shows no line ${pattern}:\n${await screen(tab)}`, { cause })
   }

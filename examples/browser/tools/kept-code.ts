@@ -1,6 +1,7 @@
 import { interpreterCode } from '@typevisor/x86'
 import type { Plugin } from 'vite'
 import { writeCodeFile } from '../src/code-file.ts'
+import { HOT_AFTER } from '../src/heat.ts'
 
 const ID = 'virtual:kept-code'
 
@@ -16,7 +17,7 @@ export function keptCode(): Plugin {
     load(id) {
       if (id !== `\0${ID}`) return
       if (!isBuilt) return 'export const url = undefined'
-      const source = writeCodeFile(interpreterCode({ recompile: {} }))
+      const source = writeCodeFile(interpreterCode({ recompile: { hotAfter: HOT_AFTER } }))
       const file = this.emitFile({ type: 'asset', name: 'interpreter.bin', source })
       return `export const url = import.meta.ROLLUP_FILE_URL_${file}`
     },

@@ -1,14 +1,16 @@
-import type { GuestFiles, GuestOptions, Report, Request } from '../messages.ts'
+import type { Guest, MachineOptions, Report, Request } from '../messages.ts'
+import { keptCode } from './kept-code.ts'
 
 const startWorker = () => new Worker(new URL('../worker/worker.ts', import.meta.url), { type: 'module' })
-/** For the first machine: it is loaded while the page makes its terminal. */
+/** For the first machine: it is loaded while the page loads its terminal. */
 let first: Worker | undefined = startWorker()
 
 /** A machine in a worker of its own. What it reports after `end` is not heard. */
 export class MachineWorker {
   readonly #worker: Worker
+  readonly #isAsked: Promise<void>
 
-  constructor(guest: GuestOptions, onReport: (report: Report) => void) {
+  constructor(machine: MachineOptions, onReport: (report: Report) => void) {
     this.#worker = first ?? startWorker()
     first = undefined
     this.#worker.onmessage = ({ data }: MessageEvent<Report>) => onReport(data)
@@ -17,13 +19,14 @@ export class MachineWorker {
       const message = `A bug in Typevisor, or in this browser: ${event.message || 'the worker does not start'}.`
       onReport({ kind: 'failed', code: 'TV_INTERNAL', message })
     }
-    this.#send({ kind: 'make', guest })
+    this.#isAsked = keptCode.then((code) => this.#send({ kind: 'make', machine, code }))
   }
 
   /** Boots it; the files are given away. */
-  boot(files: GuestFiles): void {
-    const { kernel, initrd } = files
-    this.#send({ kind: 'boot', files }, initrd ? [kernel.buffer, initrd.buffer] : [kernel.buffer])
+  async boot(guest: Guest): Promise<void> {
+    const { kernel, initrd } = guest.files
+    await this.#isAsked
+    this.#send({ kind: 'boot', guest }, initrd ? [kernel.buffer, initrd.buffer] : [kernel.buffer])
   }
 
   input(bytes: Uint8Array): void {

@@ -6,7 +6,7 @@ import { MachineWorker } from './machine-worker.ts'
 import { guestOptions } from './options.ts'
 import { Panel } from './panel.ts'
 import { type PageState, StatusLine } from './status-line.ts'
-import { Console } from './terminal.ts'
+import type { Console } from './terminal.ts'
 
 /** Keys that a phone's keyboard does not have, and what a terminal sends for them. */
 const KEYS = [
@@ -22,32 +22,36 @@ const power = element<HTMLButtonElement>('power')
 const restart = element<HTMLButtonElement>('restart')
 const status = new StatusLine()
 const panel = new Panel(start)
-const console = new Console(element('terminal'), (bytes) => machine?.input(bytes))
 let machine: MachineWorker | undefined
 let downloads: AbortController | undefined
+/** Loaded when all that takes longer has begun. */
+let terminal: Promise<Console> | undefined
 
 restart.addEventListener('click', start)
 power.addEventListener('click', () => {
   machine?.powerButton()
-  console.focus()
+  withTerminal((shown) => shown.focus())
 })
 element('keys').append(...KEYS.map(([label, text]) => keyButton(label, text)))
+
 start()
 
 /** Begins with a new machine, whatever became of the last one. */
 async function start(): Promise<void> {
   end()
-  console.clear()
+  withTerminal((shown) => shown.clear())
   status.reset()
   panel.showDownloads()
   enter('loading')
   const { signal } = (downloads = new AbortController())
   try {
-    const guest = guestOptions(new URL(location.href), document.baseURI, console.size)
-    status.machine(guest)
-    machine = new MachineWorker(guest, onReport)
-    const files = await downloadFiles(guest, { onProgress, signal })
-    if (!signal.aborted) machine.boot(files)
+    const guest = guestOptions(new URL(location.href), document.baseURI)
+    status.machine(guest.machine)
+    machine = new MachineWorker(guest.machine, onReport)
+    const downloading = downloadFiles(guest, { onProgress, signal })
+    terminal ??= loadTerminal()
+    const [files, { size }] = await Promise.all([downloading, terminal])
+    if (!signal.aborted) await machine.boot({ files, commandLine: guest.commandLine(size) })
   } catch (error) {
     if (!signal.aborted) onReport({ kind: 'failed', ...describeError(error) })
   }
@@ -83,22 +87,30 @@ function onReport(report: Report): void {
   }
 }
 
+async function loadTerminal(): Promise<Console> {
+  const { Console } = await import('./terminal.ts')
+  return new Console(element('terminal'), (bytes) => machine?.input(bytes))
+}
+
+function withTerminal(action: (shown: Console) => void): void {
+  void terminal?.then(action)
+}
+
 function show(bytes: Uint8Array): void {
   const shownTo = machine
-  console.write(bytes, () => shownTo?.shown(bytes.length))
+  withTerminal((shown) => shown.write(bytes, () => shownTo?.shown(bytes.length)))
 }
 
 function enter(state: PageState): void {
   status.show(state)
   power.disabled = state !== 'running'
-  if (state === 'running') console.focus()
-  else console.blur()
+  withTerminal((shown) => (state === 'running' ? shown.focus() : shown.blur()))
 }
 
 function keyButton(label: string, text: string): HTMLButtonElement {
   const button = document.createElement('button')
   button.type = 'button'
   button.textContent = label
-  button.addEventListener('click', () => console.type(text))
+  button.addEventListener('click', () => withTerminal((shown) => shown.type(text)))
   return button
 }

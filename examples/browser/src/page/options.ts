@@ -1,5 +1,5 @@
 import { PageError } from '../errors.ts'
-import type { GuestOptions } from '../messages.ts'
+import type { MachineOptions } from '../messages.ts'
 
 /**
  * The image `tiny`, as `npm run guest` copies it next to the page. Linux would count five ticks of its timer within 160 ms
@@ -15,6 +15,14 @@ const DEFAULT_MEMORY = '512M'
 const DEFAULT_ENGINE = 'jit'
 const UNITS = { M: 2 ** 20, G: 2 ** 30 } as const
 
+export interface GuestOptions {
+  /** URLs, absolute. */
+  kernel: string
+  initrd: string | undefined
+  machine: MachineOptions
+  commandLine(terminal: TerminalSize): string
+}
+
 /** What the guest should know of the terminal. */
 export interface TerminalSize {
   rows: number
@@ -25,19 +33,19 @@ export interface TerminalSize {
  * A machine from the page's address: `kernel`, `initrd` (URLs), `append`, `memory`, `engine`, `cpu`. Without `kernel` it
  * is the guest next to the page, to which `append` is added.
  */
-export function guestOptions(address: URL, base: string, size: TerminalSize): GuestOptions {
+export function guestOptions(address: URL, base: string): GuestOptions {
   const parameters = address.searchParams
   const parameter = (name: string) => parameters.get(name) || undefined
   const own = parameter('kernel')
   const initrd = parameter('initrd') ?? (own === undefined ? GUEST.initrd : undefined)
-  const words = own === undefined ? [GUEST.commandLine, ...terminalWords(size)] : []
+  const words = (size: TerminalSize) => (own === undefined ? [GUEST.commandLine, ...terminalWords(size)] : [])
+  const memoryBytes = parseMemory(parameter('memory') ?? DEFAULT_MEMORY)
   return {
     kernel: resolve('kernel', own ?? GUEST.kernel, base),
     initrd: initrd === undefined ? undefined : resolve('initrd', initrd, base),
-    commandLine: [...words, parameter('append')].filter((word) => word !== undefined).join(' '),
-    memoryBytes: parseMemory(parameter('memory') ?? DEFAULT_MEMORY),
-    engine: parameter('engine') ?? DEFAULT_ENGINE,
-    cpu: parameter('cpu'),
+    machine: { memoryBytes, engine: parameter('engine') ?? DEFAULT_ENGINE, cpu: parameter('cpu') },
+    commandLine: (size) =>
+      [...words(size), parameter('append')].filter((word) => word !== undefined).join(' '),
   }
 }
 

@@ -1,4 +1,4 @@
-import type { FileKind, GuestOptions } from '../messages.ts'
+import type { FileKind, MachineOptions } from '../messages.ts'
 import { element } from './element.ts'
 import { clockTime, megabytes } from './units.ts'
 
@@ -33,10 +33,12 @@ export class StatusLine {
   }
 
   time(nanoseconds: number): void {
-    element('time').textContent = `guest time ${clockTime(nanoseconds)}`
+    const text = `guest time ${clockTime(nanoseconds)}`
+    const shown = element('time')
+    if (shown.textContent !== text) shown.textContent = text // else the page would be laid out again
   }
 
-  machine({ engine, cpu, memoryBytes }: GuestOptions): void {
+  machine({ engine, cpu, memoryBytes }: MachineOptions): void {
     const parts = [`${memoryBytes / 2 ** 20} MB of RAM`, cpu, engine]
     element('machine').textContent = parts.filter((part) => part !== undefined).join(' · ')
   }

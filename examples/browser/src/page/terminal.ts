@@ -41,7 +41,8 @@ export class Console {
       fontSize: matchMedia(NARROW).matches ? 12 : 14,
       lineHeight: 1.15,
       scrollback: 5000,
-      cursorBlink: true,
+      // By an animation, which paints the page 60 times a second.
+      cursorBlink: false,
       screenReaderMode: false,
     })
     this.#terminal.loadAddon(this.#fit)

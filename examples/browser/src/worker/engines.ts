@@ -1,12 +1,13 @@
 import { type CreateCpu, emulated, type Hypervisor } from '@typevisor/vmm'
 import { Cpu, type KeepCode } from '@typevisor/x86'
 import { PageError } from '../errors.ts'
+import { HOT_AFTER } from '../heat.ts'
 import { startRegionWorker } from './region-worker.ts'
 
 /** The engines that run in a browser. */
 const ENGINES = {
   interpreter: (options) => new Cpu(options),
-  jit: (options) => new Cpu({ ...options, recompile: { worker: startRegionWorker() } }),
+  jit: (options) => new Cpu({ ...options, recompile: { worker: startRegionWorker(), hotAfter: HOT_AFTER } }),
 } as const satisfies Partial<Record<'interpreter' | 'jit', (options: EngineOptions) => ReturnType<CreateCpu>>>
 type EngineOptions = Parameters<CreateCpu>[0] & { readonly keepCode: KeepCode }
 

@@ -6,19 +6,34 @@ import { SerialOutput } from './serial-output.ts'
 const FLOOD = 300_000
 
 describe('serial output of a page', () => {
-  it('goes out in one piece per frame', async () => {
+  const start = () => {
     const pieces: string[] = []
     const output = new SerialOutput((bytes) => pieces.push(new TextDecoder().decode(bytes)))
     const write = (text: string) => {
       for (const byte of new TextEncoder().encode(text)) output.write(byte)
     }
+    return { output, pieces, write }
+  }
+  it('goes out in pieces, the first at once', async () => {
+    const { pieces, write } = start()
     write('one')
     write(' two')
     await setTimeout(10)
+    assert.deepEqual(pieces, ['one two'])
     write('three')
+    await setTimeout(10)
     write(' four')
-    await setTimeout(50)
+    await setTimeout(200)
     assert.deepEqual(pieces, ['one two', 'three four'])
+  })
+  it('goes out once per frame while somebody types', async () => {
+    const { output, pieces, write } = start()
+    for (let i = 0; i < 20; i++) {
+      output.typed()
+      write('x')
+      await setTimeout(20)
+    }
+    assert.ok(pieces.length >= 10, `${pieces.length} pieces`)
   })
   it('holds the machine back while the screen is behind', async () => {
     let sent = 0

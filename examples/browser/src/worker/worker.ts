@@ -7,7 +7,7 @@ import {
   writeAcpiTables,
 } from '@typevisor/vmm'
 import { describeError } from '../errors.ts'
-import type { GuestFiles, GuestOptions, Report, Request } from '../messages.ts'
+import type { Guest, MachineOptions, Report, Request } from '../messages.ts'
 import { MachineClock } from './clock.ts'
 import { decompressors } from './decompress.ts'
 import { engineByName } from './engines.ts'
@@ -21,13 +21,12 @@ const TIME_INTERVAL_MS = 250
 interface Made {
   machine: Machine
   clock: MachineClock
-  guest: GuestOptions
+  memoryBytes: number
 }
 
 const report = (message: Report, transfer: Transferable[] = []) => postMessage(message, transfer)
 const output = new SerialOutput((bytes) => report({ kind: 'output', bytes }, [bytes.buffer]))
 let made: Made | undefined
-let making: Promise<void> | undefined
 const input = new SerialInput({
   send: (bytes) => made?.machine.serialInput(bytes) ?? 0,
   source: { pause: () => {}, resume: () => {} },
@@ -36,11 +35,11 @@ const input = new SerialInput({
 addEventListener('message', ({ data }: MessageEvent<Request>) => {
   switch (data.kind) {
     case 'make':
-      making = makeMachine(data.guest)
-      return
+      return makeMachine(data.machine, data.code)
     case 'boot':
-      return void run(data.files)
+      return void run(data.guest)
     case 'input':
+      output.typed()
       return input.push(data.bytes)
     case 'shown':
       return output.shown(data.bytes)
@@ -50,12 +49,11 @@ addEventListener('message', ({ data }: MessageEvent<Request>) => {
 })
 
 /** Takes longer than all else here but the guest, so it is done while the files are on the way. */
-async function makeMachine(guest: GuestOptions): Promise<void> {
+function makeMachine({ memoryBytes, cpu, engine }: MachineOptions, code: ArrayBuffer | undefined): void {
   try {
-    const { memoryBytes, cpu } = guest
     const clock = new MachineClock()
     const machine = new Machine({
-      hypervisor: engineByName(guest.engine, await keptCode()),
+      hypervisor: engineByName(engine, keptCode(code)),
       memoryBytes,
       ...(cpu === undefined ? {} : { model: cpu }),
       serial: output,
@@ -63,18 +61,17 @@ async function makeMachine(guest: GuestOptions): Promise<void> {
       debugConsole: { write: () => {} },
       host: createMachineHost(clock, () => output.congestion()),
     })
-    made = { machine, clock, guest }
+    made = { machine, clock, memoryBytes }
   } catch (error) {
     report({ kind: 'failed', ...describeError(error) })
   }
 }
 
-async function run(files: GuestFiles): Promise<void> {
-  await making
+async function run(guest: Guest): Promise<void> {
   if (!made) return // and that was reported
   const { machine } = made
   try {
-    await boot(made, files)
+    await boot(made, guest)
     report({ kind: 'running' })
     input.room()
     const timer = setInterval(reportTime, TIME_INTERVAL_MS, machine)
@@ -90,10 +87,11 @@ async function run(files: GuestFiles): Promise<void> {
 }
 
 /** Puts the files into RAM and the processor to the kernel's entry. */
-async function boot({ machine, clock, guest }: Made, { kernel, initrd }: GuestFiles): Promise<void> {
+async function boot({ machine, clock, memoryBytes }: Made, { files, commandLine }: Guest): Promise<void> {
+  const { kernel, initrd } = files
   const rsdp = writeAcpiTables(machine.ram, { cpus: 1 })
-  if (initrd && isBzImage(kernel)) await checkInitramfs(initrd, guest.memoryBytes)
-  const image = { kernel, modules: initrd ? [{ data: initrd }] : [], commandLine: guest.commandLine }
+  if (initrd && isBzImage(kernel)) await checkInitramfs(initrd, memoryBytes)
+  const image = { kernel, modules: initrd ? [{ data: initrd }] : [], commandLine }
   const { registers } = await loadKernel(image, { ram: machine.ram, rsdp, decompressors })
   machine.start(registers)
   clock.start()
