@@ -6,14 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import {
-  buildPage,
-  serve,
-  startChromium,
-  untilIdle,
-  waitForLine,
-  whyNoChromium,
-} from '@typevisor/example-browser'
+import { buildPage, serve, startPlainChromium, whyNoChromium } from '@typevisor/example-browser'
 import { DEFAULT_ENGINE, engineNames } from '@typevisor/host'
 import { buildImage, type Image, ImageStore } from '@typevisor/host/images'
 import { BenchError } from './record.ts'
@@ -133,12 +126,9 @@ function bootInNode({ directory, record }: Image, { engine, timeoutMs }: RunOpti
 
 /** The browser is running and idle, as it is for who opens a page; its caches are empty. */
 async function bootInChromium(url: string, { engine, timeoutMs }: RunOptions): Promise<number> {
-  await using browser = await startChromium()
-  const tab = await browser.newPage()
-  await untilIdle(browser)
+  await using browser = await startPlainChromium()
   const started = performance.now()
-  await tab.goto(`${url}?engine=${engine}`)
-  await waitForLine(tab, PROMPT, timeoutMs).catch((cause: unknown) => {
+  await browser.openUntilLine(`${url}?engine=${engine}`, PROMPT, timeoutMs).catch((cause: unknown) => {
     throw noPrompt('chromium', cause)
   })
   return (performance.now() - started) / 1e3

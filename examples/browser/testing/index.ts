@@ -2,6 +2,7 @@
 
 export { imageDirectory } from '../tools/image.ts'
 export { type BuiltPage, buildPage } from './built-page.ts'
-export { startChromium, untilIdle, whyNoChromium } from './chromium.ts'
+export { startChromium, whyNoChromium } from './chromium.ts'
+export { type PlainChromium, startPlainChromium } from './plain-chromium.ts'
 export { screen, waitForLine } from './screen.ts'
 export { type Content, type StaticServer, serve } from './static-server.ts'

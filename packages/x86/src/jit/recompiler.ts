@@ -304,6 +304,7 @@ export class Recompiler {
       if (isStale) this.#freeSlots.push(plan.slot)
       else this.#enter(plan, exports[`${i}`], Math.ceil(bytes / made.length))
     }
+    this.#forgetJumps() // which go to what the heads were
     this.#postBatch()
   }
 
@@ -322,7 +323,6 @@ export class Recompiler {
     this.#countEntries(region)
     this.#table.set(this.#handlerOf(slot), entry)
     this.#engine.setUint16(head + L.UOP_HANDLER, this.#handlerOf(slot), true)
-    this.#forgetJumps()
     this.#regions.set(head, region)
     for (const map of region.maps) {
       const list = this.#byMap.get(map) ?? new Set()
