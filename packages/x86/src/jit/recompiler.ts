@@ -227,7 +227,8 @@ export class Recompiler {
     const extent = known ? 'large' : 'small'
     if (this.#isInWork(head)) return undefined
     if (!known && this.#willBeInside(head)) {
-      this.#cool(head)
+      // It stays warm, for the sake of regions that are planned meanwhile.
+      this.#engine.setUint16(heatPlace(head), this.#hotAfter - (this.#hotAfter >> 2), true)
       return undefined
     }
     const maps = new Map<number, number>([[0, spot.map]])
