@@ -228,7 +228,7 @@ export class Recompiler {
     if (this.#isInWork(head)) return undefined
     if (!known && this.#willBeInside(head)) {
       // It stays warm, for the sake of regions that are planned meanwhile.
-      this.#engine.setUint16(heatPlace(head), this.#hotAfter - (this.#hotAfter >> 2), true)
+      this.#engine.setUint16(heatPlace(head), this.#hotAfter >> 1, true)
       return undefined
     }
     const maps = new Map<number, number>([[0, spot.map]])

@@ -12,7 +12,7 @@
  *   exits       leave the body for a common tail that stores the registers that the region writes
  */
 import { Handler } from '../interpreter/handler.ts'
-import { countEntry } from '../interpreter/heat.ts'
+import { countEntry, countHeat } from '../interpreter/heat.ts'
 import { EA_ADDRESS16, EA_SEGMENT_SHIFT, EA_WRITE, INTERNAL } from '../interpreter/micro-op.ts'
 import { isOrdinary, requireOrdinary, requirePlain, scalarFloats } from '../isa/float-lanes.ts'
 import { highProduct, highProductSigned } from '../isa/integer-routines.ts'
@@ -118,6 +118,8 @@ export interface RegionInputs {
   readonly long: boolean
   /** Entries after which a small region is made again. */
   readonly hotAfter: number
+  /** Handlers that are no regions. */
+  readonly handlers: number
   readonly floats: FloatMode
   /** Collects the functions that the code calls. */
   readonly used: Set<Callable>
@@ -257,17 +259,22 @@ export class RegionCode extends Handler {
   }
 
   #goToUop(uop: Expr): void {
+    const { handlers, hotAfter } = this.#inputs
     const target = uop.and(~STRAIGHT_ON)
+    const stopAtTarget = (code: number) => {
+      const offset = super.load('i64_16u', target, L.UOP_PLACE).and(0xfff)
+      const rip = this.#base.get().add(this.#leavePage.get()).add(offset)
+      this.setRaw('i64', L.RIP, this.long ? rip : rip.and(0xffffffff))
+      this.setRaw('i32', L.BUDGET, this.#budget.get())
+      super.return(code)
+    }
     super.if(uop.and(STRAIGHT_ON).eqz().likely(), () =>
-      super.if(this.isSpent().unlikely(), () => {
-        const offset = super.load('i64_16u', target, L.UOP_PLACE).and(0xfff)
-        const rip = this.#base.get().add(this.#leavePage.get()).add(offset)
-        this.setRaw('i64', L.RIP, this.long ? rip : rip.and(0xffffffff))
-        this.setRaw('i32', L.BUDGET, this.#budget.get())
-        super.return(EXIT.slice)
-      }),
+      super.if(this.isSpent().unlikely(), () => stopAtTarget(EXIT.slice)),
     )
     const handler = super.load('i32_16u', target, L.UOP_HANDLER)
+    super.if(handler.ltU(handlers).unlikely(), () =>
+      countHeat(this, target, hotAfter, () => stopAtTarget(EXIT.hot)),
+    )
     super.tailCallIndirect(this.runtime.handlerType, handler, [target, this.#budget.get()])
   }
 

@@ -89,6 +89,7 @@ export class RegionCompiler {
           microOps: new DataView(plan.microOps.buffer),
           long: plan.codeSize === 8,
           hotAfter: this.#hotAfter,
+          handlers: this.#handlers,
           floats: plan.floats,
           used,
         },
