@@ -1,10 +1,11 @@
 import { entropyFrom, type MachineHost, sleepWith } from '@typevisor/vmm'
+import type { SerialOutput } from './serial-output.ts'
 
-/** A machine's surroundings in a browser. `congestion` is asked at each turn and delays the machine. */
-export function createMachineHost(
-  clock: MachineHost['monotonic'],
-  congestion: () => Promise<void> | undefined,
-): MachineHost {
+/** A guest that will be idle for so long waits for somebody, who shall see what it says. */
+const IDLE_MS = 30
+
+/** A machine's surroundings in a browser. What is congested at a turn delays the machine; what it said before it rests is shown. */
+export function createMachineHost(clock: MachineHost['monotonic'], output: SerialOutput): MachineHost {
   const nextTurn = eventLoopTurns()
   return {
     monotonic: clock,
@@ -12,9 +13,12 @@ export function createMachineHost(
     random: entropyFrom((words) => crypto.getRandomValues(words)),
     yieldToHost: async () => {
       await nextTurn()
-      await congestion()
+      await output.congestion()
     },
-    sleep,
+    sleep: (milliseconds) => {
+      if (milliseconds > IDLE_MS) output.flush()
+      return sleep(milliseconds)
+    },
   }
 }
 

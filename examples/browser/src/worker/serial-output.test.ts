@@ -23,7 +23,7 @@ describe('serial output of a page', () => {
     write('three')
     await setTimeout(10)
     write(' four')
-    await setTimeout(200)
+    await setTimeout(400)
     assert.deepEqual(pieces, ['one two', 'three four'])
   })
   it('goes out once per frame while somebody types', async () => {

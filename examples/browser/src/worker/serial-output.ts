@@ -2,7 +2,7 @@ import type { ByteSink } from '@typevisor/vmm'
 
 const CHUNK = 0x1_0000
 /** Between two pieces: painting takes time from the guest. What somebody does on the screen shall be smooth. */
-const INTERVAL_MS = 200
+const INTERVAL_MS = 250
 const INTERVAL_TYPING_MS = 16
 /** So long after a key somebody types. */
 const TYPING_MS = 2_000

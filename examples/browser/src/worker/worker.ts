@@ -59,7 +59,7 @@ function makeMachine({ memoryBytes, cpu, engine }: MachineOptions, code: ArrayBu
       serial: output,
       onSerialRoom: () => input.room(),
       debugConsole: { write: () => {} },
-      host: createMachineHost(clock, () => output.congestion()),
+      host: createMachineHost(clock, output),
     })
     made = { machine, clock, memoryBytes }
   } catch (error) {
