@@ -105,14 +105,8 @@ export async function unpackVmlinux(
   if (size > MAX_VMLINUX)
     throw new KernelError('TV_KERNEL_FORMAT', 'The bzImage claims to unpack to more than 1 GiB.')
   const stream = compression === 'gzip' ? data : data.subarray(0, -4)
-  const corrupt = (cause?: unknown) =>
-    new KernelError(
-      'TV_KERNEL_COMPRESSION',
-      `The bzImage's ${compression} payload does not unpack to its kernel.`,
-      {
-        cause,
-      },
-    )
+  const message = `The bzImage's ${compression} payload does not unpack to its kernel.`
+  const corrupt = (cause?: unknown) => new KernelError('TV_KERNEL_COMPRESSION', message, { cause })
   let length = 0
   sink.begin(size)
   try {

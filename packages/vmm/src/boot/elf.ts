@@ -33,7 +33,7 @@ export interface ElfFile {
   entry: number
   segments: Segment[]
   /** The contents of its note segments. */
-  notes: { bytes: Uint8Array; align: 4 | 8 }[]
+  notes: { segment: Segment; bytes: Uint8Array }[]
 }
 
 /** The headers of an executable. */
@@ -48,10 +48,7 @@ export function parseElf(bytes: Uint8Array): ElfFile {
   const headers = parseHeaders(bytes, bytes.length)
   const notes = headers.segments
     .filter(isNote)
-    .map(({ offset, fileSize, align }): ElfFile['notes'][number] => ({
-      bytes: bytes.subarray(offset, offset + fileSize),
-      align: align === 8 ? 8 : 4,
-    }))
+    .map((segment) => ({ segment, bytes: bytes.subarray(segment.offset, segment.offset + segment.fileSize) }))
   return { ...headers, notes }
 }
 
@@ -129,8 +126,8 @@ function checkSegment(size: number, segment: Segment): void {
 
 /** The descriptor of Xen's note of this type, or undefined. */
 export function xenNote(elf: ElfFile, type: number): Uint8Array | undefined {
-  for (const { bytes, align } of elf.notes) {
-    const found = findNote(bytes, align, type)
+  for (const { segment, bytes } of elf.notes) {
+    const found = findNote(bytes, segment.align === 8 ? 8 : 4, type)
     if (found) return found
   }
   return undefined
@@ -191,7 +188,7 @@ export class ElfLoading implements FileSink {
   /** What was there before the headers were complete. */
   #head = new Uint8Array(0)
   #headers: ElfHeaders | undefined
-  #notes: { segment: Segment; bytes: Uint8Array; align: 4 | 8 }[] = []
+  #notes: ElfFile['notes'] = []
 
   constructor(ram: GuestRam, memory: BootMemory) {
     this.#ram = ram
@@ -227,7 +224,6 @@ export class ElfLoading implements FileSink {
     this.#notes = segments.filter(isNote).map((segment) => ({
       segment,
       bytes: new Uint8Array(Math.min(segment.fileSize, MAX_NOTES)),
-      align: segment.align === 8 ? 8 : 4,
     }))
   }
 
