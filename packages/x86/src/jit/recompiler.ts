@@ -2,8 +2,8 @@
  * The recompiler: hot code becomes WebAssembly of its own.
  *
  * All code begins interpreted. A decoded instruction is a micro-op of 16 bytes that names its handler by a slot of one table, and
- * handlers go to each other by tail calls. Branches count how often they arrive where (interpreter/heat.ts); what is arrived at
- * often, now and not since long ago, is hot, and becomes a *region*: a WebAssembly function of a handler's type, in a slot of the
+ * handlers go to each other by tail calls. Branches, and exits of regions, count how often they arrive where (interpreter/heat.ts); what
+ * is arrived at often, now and not since long ago, is hot, and becomes a *region*: a WebAssembly function of a handler's type, in a slot of the
  * same table. The micro-op of the region's first instruction, its *head*, then names that slot. So whoever goes to the head,
  * handler or region, enters the region, and nobody needs to know that it is one.
  *
